@@ -1,0 +1,1 @@
+"""The nouns: pydantic models of every kind, contracts, CRD generation."""

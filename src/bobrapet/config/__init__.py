@@ -1,0 +1,1 @@
+"""Operator configuration and the policy chain. Pure."""

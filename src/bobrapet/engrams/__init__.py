@@ -1,0 +1,1 @@
+"""The components we ship."""

@@ -1,0 +1,1 @@
+"""The controller-manager: wires every reconciler to the runtime and owns `main()`."""

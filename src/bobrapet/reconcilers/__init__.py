@@ -1,0 +1,1 @@
+"""One class per kind: gather, decide, apply."""

@@ -1,0 +1,1 @@
+"""controller-runtime in Python: informers, work queues, controllers, a client."""

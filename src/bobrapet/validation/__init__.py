@@ -1,0 +1,1 @@
+"""Every check of an object, once. Pure."""
