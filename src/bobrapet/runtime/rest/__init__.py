@@ -1,0 +1,1 @@
+"""HTTP for an API server: configuration, credentials, connections."""
