@@ -1,0 +1,1 @@
+"""Controllers: options and construction. Import from the modules; see `builder` for the fluent way."""

@@ -1,0 +1,5 @@
+"""The default queue of controllers."""
+
+from bobrapet.runtime.controller.priorityqueue.priorityqueue import AddOpts, PriorityQueue
+
+__all__ = ["AddOpts", "PriorityQueue"]
