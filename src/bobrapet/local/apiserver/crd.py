@@ -1,0 +1,148 @@
+"""CustomResourceDefinitions become served resources."""
+
+from __future__ import annotations
+
+from bobrapet.local.apiserver.errors import FieldError
+from bobrapet.local.apiserver.metadata import timestamp
+from bobrapet.local.apiserver.registry import Registry
+from bobrapet.local.apiserver.strategy import Strategy, Writing
+from bobrapet.local.apiserver.types import Column, Object, Resource
+
+
+class CustomStrategy(Strategy):
+    """A custom resource: generation counts everything but metadata (and status, when that is a subresource)."""
+
+    has_generation = True
+    unconditional_update = False
+
+    def __init__(self, *, has_status: bool) -> None:
+        self.has_status = has_status
+
+    def prepare_status_update(self, obj: Object, old: Object, writing: Writing) -> None:
+        """Only the status changes."""
+        status = obj.pop("status", None)
+        managed = obj["metadata"].get("managedFields")
+        version = obj["metadata"].get("resourceVersion")
+        obj.clear()
+        obj.update({**old, "metadata": {**old["metadata"]}})
+        if version:
+            obj["metadata"]["resourceVersion"] = version
+        if managed is not None:
+            obj["metadata"]["managedFields"] = managed
+        obj.pop("status", None)
+        if status is not None:
+            obj["status"] = status
+
+    def desired(self, obj: Object) -> object:
+        """Everything that is desired state."""
+        ignored = ("metadata", "status") if self.has_status else ("metadata",)
+        return {name: value for name, value in obj.items() if name not in ignored}
+
+
+class DefinitionStrategy(Strategy):
+    """CustomResourceDefinition: names are completed, and the definition is accepted and established at once."""
+
+    has_status = True
+    has_generation = True
+
+    def default(self, obj: Object) -> None:
+        """Fills names as a kube-apiserver does."""
+        spec = obj.setdefault("spec", {})
+        names = spec.setdefault("names", {})
+        kind = names.get("kind", "")
+        names.setdefault("singular", kind.lower())
+        names.setdefault("listKind", f"{kind}List")
+        spec.setdefault("conversion", {"strategy": "None"})
+
+    def prepare_create(self, obj: Object, writing: Writing) -> None:
+        """Accepts the names and establishes the definition."""
+        super().prepare_create(obj, writing)
+        obj["status"] = _established(obj, timestamp(writing.now), [])
+
+    def prepare_update(self, obj: Object, old: Object, writing: Writing) -> None:
+        """Keeps the status in step with the spec."""
+        super().prepare_update(obj, old, writing)
+        stored = old.get("status", {}).get("storedVersions", [])
+        since = (old.get("status", {}).get("conditions") or [{}])[0].get("lastTransitionTime")
+        obj["status"] = _established(obj, since or timestamp(writing.now), stored)
+
+    def validate(self, obj: Object) -> list[FieldError]:
+        """The name has to be plural.group."""
+        spec = obj["spec"]
+        expected = f"{spec['names'].get('plural', '')}.{spec.get('group', '')}"
+        if obj["metadata"].get("name") != expected:
+            given = obj["metadata"].get("name", "")
+            return [FieldError("metadata.name", f'Invalid value: "{given}": must be spec.names.plural+"."+spec.group')]
+        return []
+
+
+def serve(registry: Registry, crd: Object) -> None:
+    """Serves what a CustomResourceDefinition defines."""
+    spec = crd["spec"]
+    storage = next((version["name"] for version in spec["versions"] if version.get("storage")), "")
+    resources = [_resource(spec, version, storage) for version in spec["versions"] if version.get("served")]
+    registry.replace(spec["group"], spec["names"]["plural"], resources)
+
+
+def withdraw(registry: Registry, crd: Object) -> None:
+    """Serves it no longer."""
+    registry.replace(crd["spec"]["group"], crd["spec"]["names"]["plural"], [])
+
+
+def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
+    names = spec["names"]
+    group = spec["group"]
+    subresources = version.get("subresources") or {}
+    return Resource(
+        group=group,
+        version=version["name"],
+        plural=names["plural"],
+        kind=names["kind"],
+        list_kind=names.get("listKind", ""),
+        singular=names.get("singular", names["kind"].lower()),
+        namespaced=spec["scope"] == "Namespaced",
+        strategy=CustomStrategy(has_status="status" in subresources),
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
+        subresources=frozenset(subresources),
+        stored_as="" if version["name"] == storage_version else f"{group}/{storage_version}",
+        storage=f"{names['plural']}.{group}",
+        columns=tuple(
+            Column(
+                column["name"],
+                column["type"],
+                column["jsonPath"],
+                column.get("priority", 0),
+                column.get("format", ""),
+                column.get("description", ""),
+            )
+            for column in version.get("additionalPrinterColumns") or ()
+        ),
+        fields={
+            field["jsonPath"].lstrip("."): field["jsonPath"].lstrip(".")
+            for field in version.get("selectableFields") or ()
+        },
+    )
+
+
+def _established(obj: Object, since: str, stored: list[str]) -> Object:
+    spec = obj["spec"]
+    storage = next((version["name"] for version in spec.get("versions", ()) if version.get("storage")), "")
+    versions = [*stored, *([storage] if storage not in stored else [])]
+    conditions = [
+        {
+            "type": "NamesAccepted",
+            "status": "True",
+            "lastTransitionTime": since,
+            "reason": "NoConflicts",
+            "message": "no conflicts found",
+        },
+        {
+            "type": "Established",
+            "status": "True",
+            "lastTransitionTime": since,
+            "reason": "InitialNamesAccepted",
+            "message": "the initial names have been accepted",
+        },
+    ]
+    return {"conditions": conditions, "acceptedNames": spec["names"], "storedVersions": versions}

@@ -1,0 +1,228 @@
+"""Failures as the Kubernetes API tells them: an HTTP code and a `Status` object.
+
+The constructors below name the reasons of the API; a request handler raises one and the HTTP layer sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bobrapet.local.apiserver.types import Object, Resource
+
+
+class ServerError(Exception):
+    """Root of what keeps the server from starting."""
+
+
+class PortTaken(ServerError):
+    """The port of the data directory (or the asked one) belongs to someone else now."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One fault of one field. `reason` is a cause type of the API, for example FieldValueInvalid."""
+
+    field: str
+    message: str
+    reason: str = "FieldValueInvalid"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+    def cause(self) -> Object:
+        """The entry of `status.details.causes`."""
+        return {"reason": self.reason, "message": self.message, "field": self.field}
+
+
+class ApiError(Exception):
+    """A refused request."""
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        details: Object | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.details = details
+        self.headers = headers or {}
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self.args[0])
+
+    def status(self) -> Object:
+        """The body of the answer."""
+        status: Object = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+        }
+        if self.reason:
+            status["reason"] = self.reason
+        if self.details:
+            status["details"] = self.details
+        status["code"] = self.code
+        return status
+
+
+def _details(resource: Resource, name: str, **more: Any) -> Object:
+    details: Object = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    details["kind"] = resource.plural
+    details.update(more)
+    return details
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    """404 for an object."""
+    message = f'{resource.qualified} "{name}" not found'
+    return ApiError(404, "NotFound", message, details=_details(resource, name))
+
+
+def no_such_resource() -> ApiError:
+    """404 for a path below a known group that names nothing."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
+
+
+class NoSuchPath(ApiError):
+    """404 in plain text, for a path that is no API at all."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "404 page not found\n")
+
+
+def no_such_path() -> ApiError:
+    """404 for a path outside every group."""
+    return NoSuchPath()
+
+
+def already_exists(resource: Resource, name: str) -> ApiError:
+    """409 for a create of a name that is taken."""
+    message = f'{resource.qualified} "{name}" already exists'
+    return ApiError(409, "AlreadyExists", message, details=_details(resource, name))
+
+
+def generated_name_taken(resource: Resource, name: str) -> ApiError:
+    """409 for a create whose generated names are all taken."""
+    message = (
+        f'{resource.qualified} "{name}" already exists, '
+        "the server was not able to generate a unique name for the object"
+    )
+    return ApiError(409, "AlreadyExists", message, details=_details(resource, name, retryAfterSeconds=1))
+
+
+def conflict(resource: Resource, name: str, why: str) -> ApiError:
+    """409 for a write on top of something the writer has not seen."""
+    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
+    return ApiError(409, "Conflict", message, details=_details(resource, name))
+
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> ApiError:
+    """422 with every fault at once."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    texts = list(dict.fromkeys(str(error) for error in errors))
+    told = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    details: Object = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    details |= {"kind": resource.kind, "causes": [error.cause() for error in errors]}
+    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told}', details=details)
+
+
+def bad_request(message: str) -> ApiError:
+    """400."""
+    return ApiError(400, "BadRequest", message)
+
+
+def forbidden(resource: Resource, name: str, why: str, *, causes: Iterable[Object] = ()) -> ApiError:
+    """403 for an object: authenticated, understood, not allowed."""
+    target = f'{resource.qualified} "{name}"' if name else resource.qualified
+    details = _details(resource, name)
+    if listed := list(causes):
+        details["causes"] = listed
+    return ApiError(403, "Forbidden", f"{target} is forbidden: {why}", details=details)
+
+
+def unauthorized() -> ApiError:
+    """401."""
+    return ApiError(401, "Unauthorized", "Unauthorized")
+
+
+def method_not_allowed(resource: Resource, action: str) -> ApiError:
+    """405."""
+    return ApiError(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
+    )
+
+
+def expired(message: str) -> ApiError:
+    """410: the asked moment is older than what the server remembers."""
+    return ApiError(410, "Expired", message)
+
+
+def too_large_revision(asked: int, current: int) -> ApiError:
+    """504 for a revision that does not exist yet."""
+    message = f"Too large resource version: {asked}, current: {current}"
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return ApiError(
+        504,
+        "Timeout",
+        message,
+        details={"causes": [cause], "retryAfterSeconds": 1},
+        headers={"Retry-After": "1"},
+    )
+
+
+def unsupported_media_type(given: str, accepted: Iterable[str]) -> ApiError:
+    """415."""
+    message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+    return ApiError(415, "UnsupportedMediaType", message)
+
+
+def not_acceptable(accepted: Iterable[str]) -> ApiError:
+    """406."""
+    message = f"only the following media types are accepted: {', '.join(accepted)}"
+    return ApiError(406, "NotAcceptable", message)
+
+
+def too_large_body(limit: int) -> ApiError:
+    """413."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
+def too_large_object(limit: int) -> ApiError:
+    """The object would not fit into the store, although the request was small enough."""
+    return ApiError(413, "RequestEntityTooLarge", f"the object is too large to store: limit is {limit} bytes")
+
+
+def too_many_requests(message: str, retry_after: int, *, details: Object | None = None) -> ApiError:
+    """429: not now."""
+    details = {**(details or {}), "retryAfterSeconds": retry_after}
+    return ApiError(429, "TooManyRequests", message, details=details, headers={"Retry-After": str(retry_after)})
+
+
+def internal(message: str) -> ApiError:
+    """500."""
+    return ApiError(
+        500, "InternalError", f"Internal error occurred: {message}", details={"causes": [{"message": message}]}
+    )
+
+
+def insufficient_storage(message: str) -> ApiError:
+    """507: the disk under the data directory is full. Nothing was written."""
+    return ApiError(507, "InsufficientStorage", message)

@@ -1,0 +1,271 @@
+"""The server as a whole: what it is made of, how it starts and stops."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from bobrapet import __version__
+from bobrapet.local.apiserver import crd, discovery, errors, pki
+from bobrapet.local.apiserver.api import Api
+from bobrapet.local.apiserver.errors import PortTaken
+from bobrapet.local.apiserver.http import Front, Request, Response, json_response
+from bobrapet.local.apiserver.kinds import builtin_resources
+from bobrapet.local.apiserver.openapi import OpenApi
+from bobrapet.local.apiserver.reading import Reader
+from bobrapet.local.apiserver.registry import Registry
+from bobrapet.local.apiserver.rest import Call, Rest
+from bobrapet.local.apiserver.tokens import ADMIN, Tokens
+from bobrapet.local.apiserver.types import Object
+from bobrapet.local.store import Change, ChangeType, Key, Store
+
+_SHUTDOWN = 1.0
+"""Seconds that requests in flight get to finish."""
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+_NAMESPACES = ("default", "kube-system")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an `ApiServer` runs."""
+
+    data_dir: Path | None = None
+    """Where objects, certificates, keys and tokens are kept. None: in memory only, gone with the process."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+
+    port: int = 0
+    """The port; 0 takes the one of the last start with this `data_dir`, else a free one."""
+
+    durable: bool = False
+    """Whether an acknowledged write also survives a power cut, not only a crash of the process. Slower."""
+
+    now: Callable[[], datetime] = _utc_now
+    """The clock of creation times and token lifetimes."""
+
+
+class ApiServer:
+    """A Kubernetes-compatible API server in this process and event loop."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._options = options or Options()
+        directory = self._options.data_dir
+        self._store = Store(directory / "store" if directory else None, durable=self._options.durable)
+        self._registry = Registry()
+        self._reader = Reader(self._store)
+        self._rest = Rest(self._store, _AdmitAll())
+        self._api = Api(self._registry, self._rest, self._reader, lambda: f"{self._options.host}:{self.port}")
+        self._openapi = OpenApi(self._registry)
+        self._runner: web.ServerRunner | None = None
+        self._identity: _Identity | None = None
+        self._tokens: Tokens | None = None
+        self.port = 0
+        """The port it listens on, once started."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens: `https://host:port`."""
+        return f"https://{self._options.host}:{self.port}"
+
+    @property
+    def ca_pem(self) -> str:
+        """The certificate to trust."""
+        return self._require().pki.ca_certificate
+
+    @property
+    def admin_token(self) -> str:
+        """The bearer token of the administrator."""
+        return self._require().admin_token
+
+    async def start(self) -> None:
+        """Opens the store and listens. Raises `StoreInUse`, `StoreError`, `PortTaken`."""
+        options = self._options
+        self._store.open()
+        try:
+            identity = self._identity = _Identity.load(options)
+            self._tokens = Tokens(identity.admin_token, identity.pki.token_key, self._uid_of, options.now)
+            for resource in builtin_resources():
+                self._registry.add(resource)
+            for record in self._store.list(_DEFINITIONS):
+                crd.serve(self._registry, record.object())
+            self._store.subscribe(self._changed)
+            for name in _NAMESPACES:
+                await self._ensure_namespace(name)
+            await self._listen(identity)
+        except BaseException:
+            await self._store.close()
+            raise
+
+    async def stop(self) -> None:
+        """Ends watches, lets requests finish for a moment, closes the store."""
+        self._reader.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._store.close()
+
+    async def issue_token(self, namespace: str, account: str, *, seconds: int = 3600) -> str:
+        """A bearer token of an existing ServiceAccount."""
+        assert self._tokens is not None
+        uid = self._uid_of("serviceaccounts", namespace, account)
+        if uid is None:
+            resource = self._registry.get("", "v1", "serviceaccounts")
+            assert resource is not None
+            raise errors.not_found(resource, account)
+        return self._tokens.issue(namespace, account, uid, seconds=seconds)[0]
+
+    def write_kubeconfig(self, path: Path, *, token: str = "", namespace: str = "default") -> None:
+        """Writes a kubeconfig for `token` (default: the administrator's), readable by its owner only."""
+        config = kubeconfig(self.url, self.ca_pem, token or self.admin_token, namespace)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(config, file, indent=2)
+            file.write("\n")
+
+    async def _listen(self, identity: _Identity) -> None:
+        options = self._options
+        assert self._tokens is not None
+        front = Front(self._handle, self._tokens.authenticate, options.now)
+        server = web.Server(front, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN)
+        await self._runner.setup()
+        port = options.port or identity.port
+        bound = _bind(options.host, port)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            (path / "serving.pem").write_text(identity.pki.certificate + identity.pki.key)
+            context = identity.pki.server_context(path)
+        await web.SockSite(self._runner, bound, ssl_context=context, backlog=1024).start()
+        self.port = bound.getsockname()[1]
+        identity.keep(options, self.port)
+
+    async def _handle(self, request: Request) -> Response:
+        path = request.path
+        if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
+            return await self._api.serve(request)
+        if path in ("/healthz", "/livez", "/readyz"):
+            return Response(b"ok", content_type="text/plain; charset=utf-8")
+        if path == "/openapi/v3":
+            return json_response(self._openapi.index())
+        if path.startswith("/openapi/v3/") and (document := self._openapi.document(path[12:])) is not None:
+            return Response(document)
+        if path in ("/version", "/version/"):
+            return json_response(discovery.version(__version__))
+        raise errors.no_such_path()
+
+    def _changed(self, change: Change) -> None:
+        if change.record.key.resource == _DEFINITIONS:
+            definition = change.record.object()
+            if change.type is ChangeType.DELETED:
+                crd.withdraw(self._registry, definition)
+            else:
+                crd.serve(self._registry, definition)
+
+    async def _ensure_namespace(self, name: str) -> None:
+        resource = self._registry.get("", "v1", "namespaces")
+        assert resource is not None
+        if self._store.get(Key(resource.storage, "", name)) is None:
+            call = Call(user=ADMIN, resource=resource, name=name, now=self._options.now())
+            namespace: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            await self._rest.create(call, namespace)
+
+    def _uid_of(self, resource: str, namespace: str, name: str) -> str | None:
+        record = self._store.get(Key(resource, namespace, name))
+        return record.object()["metadata"]["uid"] if record else None
+
+    def _require(self) -> _Identity:
+        if self._identity is None:
+            raise RuntimeError("the server is not started")
+        return self._identity
+
+
+class _AdmitAll:
+    async def admit(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
+        """Admits."""
+
+
+@dataclass(slots=True)
+class _Identity:
+    """What makes a restarted server the same one to its clients."""
+
+    pki: pki.Pki
+    admin_token: str
+    port: int
+
+    @classmethod
+    def load(cls, options: Options) -> _Identity:
+        if options.data_dir is not None:
+            path = options.data_dir / "identity.json"
+            if path.exists():
+                saved = json.loads(path.read_text())
+                keys = pki.Pki(saved["ca"], saved["certificate"], saved["key"], pki.load_token_key(saved["tokenKey"]))
+                return cls(keys, saved["adminToken"], saved["port"])
+        return cls(pki.create(options.host, options.now()), secrets.token_urlsafe(32), 0)
+
+    def keep(self, options: Options, port: int) -> None:
+        if options.data_dir is None or port == self.port:
+            return
+        self.port = port
+        saved: dict[str, Any] = {
+            "ca": self.pki.ca_certificate,
+            "certificate": self.pki.certificate,
+            "key": self.pki.key,
+            "tokenKey": self.pki.token_key_pem(),
+            "adminToken": self.admin_token,
+            "port": port,
+        }
+        path = options.data_dir / "identity.json"
+        temporary = path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(saved, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def kubeconfig(url: str, ca_pem: str, token: str, namespace: str = "default") -> Object:
+    """A kubeconfig for one server and one token."""
+    authority = base64.b64encode(ca_pem.encode()).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "bobrapet", "cluster": {"server": url, "certificate-authority-data": authority}}],
+        "users": [{"name": "bobrapet", "user": {"token": token}}],
+        "contexts": [
+            {"name": "bobrapet", "context": {"cluster": "bobrapet", "user": "bobrapet", "namespace": namespace}}
+        ],
+        "current-context": "bobrapet",
+    }
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        # Listening here, not later: with SO_REUSEADDR two sockets may bind one port, but only one may listen.
+        bound.listen(1024)
+    except OSError as error:
+        bound.close()
+        raise PortTaken(
+            f"port {port} of {host} is taken ({error.strerror}); stop whoever has it or choose another"
+        ) from error
+    return bound
