@@ -281,7 +281,7 @@ def error_from_status(
 
 
 def error_from_response(code: int, body: bytes, *, retry_after: float | None = None, request: str = "") -> ApiError:
-    """Turns a failed HTTP response into its exception; a body that is no Status (a proxy's page) is quoted, shortened."""
+    """Turns a failed HTTP response into its exception; a body that is no Status (a proxy's page) is quoted."""
     try:
         status = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

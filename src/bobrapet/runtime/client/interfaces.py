@@ -5,28 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bobrapet.runtime.client.apiutil.restmapper import RESTMapper
 from bobrapet.runtime.client.object import ObjectKey, ObjectList
-from bobrapet.runtime.client.options import Preconditions
+from bobrapet.runtime.client.options import Fields, FieldValidation, Labels, Preconditions, PropagationPolicy
 from bobrapet.runtime.client.patch import ApplyConfiguration, Patch
 from bobrapet.runtime.client.watch import WatchEvent
 from bobrapet.runtime.errors import AlreadyExists, NotFound
 from bobrapet.runtime.scheme import GroupVersionKind, Scheme
 
 T = TypeVar("T")
-
-Labels = str | Mapping[str, str] | None
-"""A label selector: its text (`app=web,tier in (a,b)`) or a map of labels that must be equal."""
-
-Fields = str | Mapping[str, str] | None
-"""A field selector, in the same two forms."""
-
-FieldValidation = Literal["Ignore", "Warn", "Strict"]
-PropagationPolicy = Literal["Background", "Foreground", "Orphan"]
 
 
 class Reader(Protocol):
@@ -52,6 +43,14 @@ class Reader(Protocol):
     ) -> ObjectList[T]:
         """All matching objects; `namespace` None or "" means everywhere."""
         ...
+
+
+async def get_or_none(reader: Reader, cls: type[T], key: ObjectKey) -> T | None:
+    """One object, or None where there is none."""
+    try:
+        return await reader.get(cls, key)
+    except NotFound:
+        return None
 
 
 class Writer(Protocol):
@@ -136,7 +135,7 @@ class SubResourceReader(Protocol):
 
 
 class SubResourceWriter(Protocol):
-    """Writes one subresource. `body` is what is sent when it is another kind than the object (Eviction, Scale)."""
+    """Writes one subresource. What is created is of another kind than its object, for example an Eviction."""
 
     async def create(
         self,
@@ -152,7 +151,6 @@ class SubResourceWriter(Protocol):
         self,
         obj: T,
         *,
-        body: Any = None,
         dry_run: bool = False,
         field_owner: str | None = None,
         field_validation: FieldValidation | None = None,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Labels = str | Mapping[str, str] | None
+"""A label selector: its text (`app=web,tier in (a,b)`) or a map of labels that must be equal."""
+
+Fields = str | Mapping[str, str] | None
+"""A field selector, in the same two forms."""
+
+FieldValidation = Literal["Ignore", "Warn", "Strict"]
+PropagationPolicy = Literal["Background", "Foreground", "Orphan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +24,7 @@ class Preconditions:
     resource_version: str | None = None
 
 
-def selector_text(selector: str | Mapping[str, str] | None) -> str | None:
+def selector_text(selector: Labels) -> str | None:
     """The text of a selector given as text or as a map of equalities; None when it selects everything."""
     if not selector:
         return None
@@ -46,8 +55,8 @@ def write_params(
 
 def list_params(
     *,
-    labels: str | Mapping[str, str] | None = None,
-    fields: str | Mapping[str, str] | None = None,
+    labels: Labels = None,
+    fields: Fields = None,
     limit: int | None = None,
     continue_: str | None = None,
     resource_version: str | None = None,

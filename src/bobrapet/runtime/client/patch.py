@@ -11,7 +11,7 @@ import msgspec
 
 from bobrapet.runtime.client.object import to_dict
 from bobrapet.runtime.errors import MissingResourceVersion
-from bobrapet.runtime.rest.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from bobrapet.runtime.rest.interface import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 
 
 class Patch(Protocol):

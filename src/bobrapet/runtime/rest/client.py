@@ -9,44 +9,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 from yarl import URL
 
+from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import ConnectionFailed, ControllerRuntimeError, RequestTimeout, error_from_response
 from bobrapet.runtime.log.warning_handler import WarningHandler, log_warning, parse_warnings
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.rest.credentials import credentials_for
 from bobrapet.runtime.rest.flowcontrol import TokenBucket
+from bobrapet.runtime.rest.interface import DEFAULT_TIMEOUT, JSON, Params
 from bobrapet.runtime.rest.lines import LineStream
 from bobrapet.runtime.rest.metrics import NO_RESPONSE, OBSERVERS, RequestObserver
 from bobrapet.runtime.rest.tls import ClientCertificate
 from bobrapet.runtime.rest.transport import Connections, Transport, proxy_for
-
-JSON = "application/json"
-MERGE_PATCH = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
-STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
-METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 MAX_RETRIES = 10
 """Times that one request is repeated at the server's invitation, or after a dropped connection (CLI-21)."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the TCP and TLS handshakes."""
-
-Params = Mapping[str, str] | Iterable[tuple[str, str]] | None
-
-_DEFAULT_TIMEOUT: Any = object()
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +56,20 @@ class RestClient:
         *,
         observer: RequestObserver = OBSERVERS,
         warning_handler: WarningHandler = log_warning,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = REAL_CLOCK,
     ) -> None:
         self.config = config
         self._observer = observer
         self._warning_handler = warning_handler
-        self._sleep = sleep
-        self._credentials = credentials_for(config)
+        self._clock = clock
+        self._credentials = credentials_for(config, clock)
         self._transport = Transport(config, self._credentials)
-        self._limiter = TokenBucket(config.qps, config.burst, sleep=sleep) if config.qps > 0 else None
+        self._limiter = TokenBucket(config.qps, config.burst, clock) if config.qps > 0 else None
         self._proxy = proxy_for(config)
         self._host = urlsplit(config.host).netloc
-        self._headers = {"User-Agent": config.user_agent, "Accept-Encoding": "gzip", **config.impersonate}
+        encoding = "identity" if config.disable_compression else "gzip"
+        self._headers = CIMultiDict({"User-Agent": config.user_agent, "Accept-Encoding": encoding})
+        self._headers.extend(config.impersonate)
 
     async def request(
         self,
@@ -87,7 +80,7 @@ class RestClient:
         content_type: str = JSON,
         *,
         accept: str = JSON,
-        timeout: float | None = _DEFAULT_TIMEOUT,
+        timeout: float | None = DEFAULT_TIMEOUT,
         before_send: Callable[[], None] | None = None,
     ) -> bytes:
         """Sends one request and returns the body of its answer.
@@ -98,7 +91,7 @@ class RestClient:
         Raises `ApiError`, `ConnectionFailed`, `RequestTimeout`, `CredentialError`.
         """
         url = self._url(path, params)
-        seconds = self.config.timeout if timeout is _DEFAULT_TIMEOUT else timeout
+        seconds = self.config.timeout if timeout is DEFAULT_TIMEOUT else timeout
         call = _Call(
             method=method,
             url=url,
@@ -131,7 +124,7 @@ class RestClient:
             tries += 1
             self._observer.on_retry(method=method, host=self._host, code=code)
             if wait > 0:
-                await self._sleep(wait)
+                await self._clock.sleep(wait)
 
     @asynccontextmanager
     async def stream(
@@ -213,7 +206,8 @@ class RestClient:
         if self._limiter is not None:
             waited = await self._limiter.wait()
             self._observer.on_rate_limited(method=call.method, host=self._host, seconds=waited)
-        headers = {**self._headers, "Accept": call.accept}
+        headers = self._headers.copy()
+        headers["Accept"] = call.accept
         authorization = await self._credentials.authorization()
         if authorization:
             headers["Authorization"] = authorization

@@ -89,8 +89,11 @@ class RestConfig:
     burst: int = 0
     """Requests that may be sent at once before `qps` counts; 0: as many as `qps`."""
 
-    impersonate: Mapping[str, str] = field(default_factory=dict)
-    """`Impersonate-*` headers, by their full name."""
+    impersonate: tuple[tuple[str, str], ...] = ()
+    """`Impersonate-*` headers, by their full name; groups may repeat."""
+
+    disable_compression: bool = False
+    """Do not ask for compressed answers: cheaper for both sides when they are close."""
 
     def __post_init__(self) -> None:
         self.host = self.host.rstrip("/")

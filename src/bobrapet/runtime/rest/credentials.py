@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import CredentialError
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.rest.exec import ExecCredentials
@@ -33,14 +33,14 @@ class Credentials(Protocol):
         ...
 
 
-def credentials_for(config: RestConfig) -> Credentials:
+def credentials_for(config: RestConfig, clock: Clock = REAL_CLOCK) -> Credentials:
     """The source that a configuration names; the first of plugin, hook, token file, token, password."""
     if config.exec is not None:
-        return ExecCredentials(config.exec, config)
+        return ExecCredentials(config.exec, config, clock)
     if config.token_source is not None:
         return HookCredentials(config.token_source)
     if config.token_file:
-        return FileCredentials(config.token_file, fallback=config.token)
+        return FileCredentials(config.token_file, fallback=config.token, clock=clock)
     if config.token:
         return StaticCredentials(f"Bearer {config.token.strip()}")
     if config.username is not None:
@@ -66,16 +66,14 @@ class FileCredentials:
 
     certificate = None
 
-    def __init__(
-        self, path: str, *, fallback: str | None = None, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, path: str, *, fallback: str | None = None, clock: Clock = REAL_CLOCK) -> None:
         self._path = path
-        self._monotonic = monotonic
+        self._clock = clock
         self._header = f"Bearer {fallback.strip()}" if fallback else None
         self._read_at: float | None = None
 
     async def authorization(self, *, force: bool = False) -> str | None:
-        now = self._monotonic()
+        now = self._clock.monotonic()
         if force or self._read_at is None or now - self._read_at >= TOKEN_FILE_PERIOD:
             self._read_at = now
             self._read()

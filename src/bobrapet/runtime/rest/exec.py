@@ -8,12 +8,12 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import CredentialError
 from bobrapet.runtime.rest.config import ExecConfig, RestConfig
 from bobrapet.runtime.rest.tls import ClientCertificate
@@ -30,9 +30,7 @@ class ExecCredentials:
     Concurrent requests wait for one run of it. Its standard error is shown when it fails.
     """
 
-    def __init__(
-        self, plugin: ExecConfig, config: RestConfig, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, plugin: ExecConfig, config: RestConfig, clock: Clock = REAL_CLOCK) -> None:
         if plugin.api_version not in SUPPORTED:
             raise CredentialError(
                 f"the credential plugin {plugin.command} speaks {plugin.api_version or 'no version'}; "
@@ -40,7 +38,7 @@ class ExecCredentials:
             )
         self._plugin = plugin
         self._config = config
-        self._now = now
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._header: str | None = None
         self._renew_at: datetime | None = None
@@ -59,7 +57,7 @@ class ExecCredentials:
         return self._header
 
     def _fresh(self) -> bool:
-        return self._fetched and (self._renew_at is None or self._now() < self._renew_at)
+        return self._fetched and (self._renew_at is None or self._clock.now() < self._renew_at)
 
     def _accept(self, answer: dict[str, Any]) -> None:
         status = answer.get("status")
@@ -87,7 +85,7 @@ class ExecCredentials:
             end = datetime.fromisoformat(expires.replace("Z", "+00:00"))
         except ValueError:
             raise self._failure(f"its expirationTimestamp {expires!r} is no RFC 3339 time") from None
-        left = (end - self._now()).total_seconds()
+        left = (end - self._clock.now()).total_seconds()
         return datetime.fromtimestamp(end.timestamp() - min(MAX_SKEW, max(0.0, left) / 5), UTC)
 
     async def _run(self) -> dict[str, Any]:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from bobrapet.runtime.clock import REAL_CLOCK, Clock
 
 
 class TokenBucket:
-    """`qps` tokens a second flow into a bucket that holds `burst`; a request takes one, waiting in line when it is empty."""
+    """`qps` tokens a second flow into a bucket that holds `burst`; a request takes one, in order of asking."""
 
     def __init__(
         self,
         qps: float,
         burst: int = 0,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = REAL_CLOCK,
     ) -> None:
         if qps <= 0:
             raise ValueError(f"qps must be above 0, not {qps}")
         self._qps = qps
         self._burst = max(1, burst or round(qps))
-        self._monotonic = monotonic
-        self._sleep = sleep
+        self._clock = clock
         self._tokens = float(self._burst)
-        self._at = monotonic()
+        self._at = clock.monotonic()
 
     def reserve(self) -> float:
         """Takes a token and says how many seconds to wait before it is there."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         self._tokens = min(float(self._burst), self._tokens + (now - self._at) * self._qps)
         self._at = now
         self._tokens -= 1
@@ -40,7 +35,7 @@ class TokenBucket:
         seconds = self.reserve()
         if seconds > 0:
             try:
-                await self._sleep(seconds)
+                await self._clock.sleep(seconds)
             except BaseException:
                 self._tokens += 1
                 raise

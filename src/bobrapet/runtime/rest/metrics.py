@@ -14,7 +14,7 @@ class RequestObserver(Protocol):
     def on_response(
         self, *, method: str, host: str, code: str, seconds: float, request_bytes: int, response_bytes: int
     ) -> None:
-        """One attempt ended; `code` is the HTTP code as text, or `NO_RESPONSE`. For watches: when they were answered."""
+        """One attempt ended (a watch: was answered); `code` is the HTTP code as text, or `NO_RESPONSE`."""
         ...
 
     def on_retry(self, *, method: str, host: str, code: str) -> None:

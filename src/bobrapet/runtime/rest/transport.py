@@ -17,7 +17,7 @@ from bobrapet.runtime.rest.credentials import Credentials
 from bobrapet.runtime.rest.tls import fingerprint, ssl_context
 
 CONNECTIONS = 100
-"""Connections for requests. Watches have a pool of their own without limit, as each holds its connection for minutes."""
+"""Connections for requests. Watches have their own pool without limit: each holds its connection for minutes."""
 
 READ_BUFFER = 1 << 20
 """Bytes that a watch reads ahead; fewer and larger wake-ups than with the library's 64 KiB."""
@@ -106,7 +106,7 @@ def proxy_for(config: RestConfig) -> str | None:
     host = parts.hostname or ""
     if _is_local(host):
         return None
-    if urllib.request.proxy_bypass_environment(parts.netloc.rpartition("@")[2]):
+    if urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     environment = {key.lower(): value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
     return environment.get(f"{parts.scheme}_proxy") or environment.get("all_proxy") or None

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bobrapet.runtime.errors import NoKindMatch, NotFound
-from bobrapet.runtime.rest.client import RestClient
+from bobrapet.runtime.rest.interface import Rest
 from bobrapet.runtime.scheme import GroupVersionKind, GroupVersionResource
 
 
@@ -82,7 +82,7 @@ class DynamicRESTMapper:
     of one group version share one request.
     """
 
-    def __init__(self, rest: RestClient) -> None:
+    def __init__(self, rest: Rest) -> None:
         self._rest = rest
         self._known: dict[str, dict[str, RESTMapping]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
