@@ -2,7 +2,7 @@
 
 The kinds and the types they are made of stand here by name. By module: `conditions` (types, reasons and how to set
 one), `labels` (labels, annotations, finalizers), `env` (environment of a component), `limits`, `duration`, `quantity`,
-`names` (derived names and hashes), `crd` (the generated schemas).
+`names` (derived names and hashes), `timestamps`, `crds` (the generated CustomResourceDefinitions).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ from bobrapet.api.core import (
     Toleration,
     WeightedPodAffinityTerm,
 )
+from bobrapet.api.crds import crd_manifests
 from bobrapet.api.engram import (
     Engram,
     EngramSpec,
@@ -495,4 +496,5 @@ __all__ = [
     "WorkloadResources",
     "WorkloadSecurity",
     "WorkloadSpec",
+    "crd_manifests",
 ]

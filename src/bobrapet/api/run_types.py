@@ -46,8 +46,12 @@ class StepState(Model):
     """Phase of the step."""
     message: str | None = None
     """Why the step is where it is, for people."""
+    reason: str | None = None
+    """The same as one word for programs, such as QueueConcurrency or ExpressionFailed."""
     started_at: Time | None = None
     """When the step got its first phase."""
+    until: Time | None = None
+    """When a sleep ends, or a wait, a gate or a missing reference runs out of time. Never moves once set."""
     finished_at: Time | None = None
     """When the step reached a terminal phase."""
     sub_story_run_name: str | None = None

@@ -117,6 +117,8 @@ class StoryRunStatus(ObservedStatus):
     """Names of failed steps that had allowFailure."""
     trigger_tokens: Items[str] = unset_items()
     """What this run has been counted as: story, impulse, impulse-success, impulse-failed."""
+    story_generation: Int64 | None = None
+    """metadata.generation of the Story when the run started."""
 
 
 class StoryRun(KubernetesObject):

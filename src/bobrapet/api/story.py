@@ -50,6 +50,8 @@ class PostExecution(Model):
 class Step(Model):
     """A node of the graph: it runs an Engram (ref) or is a primitive (type)."""
 
+    RULES: ClassVar = (Rule("S-XOR", "has(self.ref) != has(self.type)", "a step sets exactly one of ref and type"),)
+
     name: StepName
     """Name of the step, unique among steps, compensations and finally. Other steps need it and read it by this name."""
     id: Annotated[str, Schema(max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None = None
@@ -152,14 +154,6 @@ class StoryTransport(Model):
 
 class StorySpec(Spec):
     """The graph and its policy."""
-
-    RULES: ClassVar = (
-        Rule(
-            "S-XOR",
-            "self.steps.all(step, has(step.ref) != has(step.type))",
-            "each step sets exactly one of ref and type",
-        ),
-    )
 
     version: Version | None = None
     """Version of the Story's contract, for references that pin one."""
