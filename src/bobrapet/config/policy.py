@@ -207,7 +207,7 @@ class _Resolution:
                 continue
             try:
                 span = duration.to_timedelta(text.strip())
-            except duration.InvalidDuration:
+            except duration.DurationError:
                 continue
             if span > timedelta(0) or (field_name == "delay" and not span):
                 return Setting(span, layer.source)

@@ -78,7 +78,7 @@ def duration(
     def read(value: str) -> timedelta:
         try:
             span = go_duration.to_timedelta(value.strip())
-        except go_duration.InvalidDuration as error:
+        except go_duration.DurationError as error:
             raise ValueRefused(str(error)) from error
         if off and not span:
             return span
