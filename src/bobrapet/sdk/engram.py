@@ -1,0 +1,96 @@
+"""`@engram`: a typed function becomes a component."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+from bobrapet.sdk.context import Context
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a component takes and gives. `input` or `context` is None where the function does not ask for it."""
+
+    parameters: tuple[str, ...]
+    input: str | None
+    context: str | None
+    input_type: Any
+    config_type: Any
+    output_type: Any
+
+
+class Engram(Generic[P, R]):
+    """A component: still the function, callable as such in a test, and able to run as a step.
+
+    `fetch.main()` at the end of its module makes it `python -m package.module`.
+    """
+
+    def __init__(self, function: Callable[P, R], name: str) -> None:
+        self.function = function
+        self.name = name
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<engram {self.name}>"
+
+    def signature(self) -> Signature:
+        """Raises TypeError when the function takes something that a step cannot give."""
+        return _signature(self.function)
+
+    def main(self) -> NoReturn:
+        """Runs as the step that the environment describes, and ends the process with the code of its result."""
+        from bobrapet.sdk.process import run_step
+
+        sys.exit(run_step(self))
+
+
+def engram(function: Callable[P, R]) -> Engram[P, R]:
+    """Makes a component of a function `(input: Input, ctx: Context[Config]) -> Output`, sync or async.
+
+    Both parameters may be left out. Input, Config and Output are dataclasses, TypedDicts, msgspec Structs, pydantic
+    models or plain dicts; `ctx` is known by its annotation. An exception fails the step: an `EngramError` says itself
+    whether another attempt makes sense, any other is terminal.
+    """
+    return Engram(function, function.__name__)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling gives a coroutine; by the code's own flag, `inspect` would be a large import for one bit."""
+    return bool(getattr(function, "__code__", None) and function.__code__.co_flags & 0x80)
+
+
+def _signature(function: Callable[..., Any] | Callable[..., Awaitable[Any]]) -> Signature:
+    hints = get_type_hints(function)
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    contexts = [name for name in names if _is_context(hints.get(name))]
+    inputs = [name for name in names if name not in contexts]
+    if len(contexts) > 1 or len(inputs) > 1:
+        raise TypeError(
+            f"{function.__qualname__}({', '.join(names)}): an engram takes one input and one argument annotated Context"
+        )
+    context = contexts[0] if contexts else None
+    arguments = get_args(hints[context]) if context else ()
+    return Signature(
+        parameters=names,
+        input=inputs[0] if inputs else None,
+        context=context,
+        input_type=hints.get(inputs[0], dict) if inputs else dict,
+        config_type=arguments[0] if arguments else dict,
+        output_type=hints.get("return", Any),
+    )
+
+
+def _is_context(hint: Any) -> bool:
+    return hint is Context or get_origin(hint) is Context

@@ -1,0 +1,141 @@
+"""What the engine tells a component: the `BUBU_*` variables of one step (workloads 6.1, 24.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from bobrapet.sdk.durations import parse_duration
+from bobrapet.sdk.errors import EnvironmentInvalid
+from bobrapet.sdk.secrets import Secret, expand_secrets
+
+DEFAULT_STEP_TIMEOUT = 1800.0
+_CONFIG_OVERRIDE = "BUBU_CONFIG_"
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on", "debug"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepIdentity:
+    """Which step of which run this process is."""
+
+    namespace: str
+    step_run: str
+    step: str = ""
+    story_run: str = ""
+    story: str = ""
+    story_version: str = ""
+    engram: str = ""
+    engram_version: str = ""
+    pod: str = ""
+    attempt: int | None = None
+    """Retries before this process was started. None: the operator does not number attempts."""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.step_run}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A step's surroundings, read once at the start."""
+
+    step: StepIdentity
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    timeout: float = DEFAULT_STEP_TIMEOUT
+    """Seconds that the whole component may take."""
+
+    started_at: str = ""
+    """RFC 3339 moment at which the step began, also before this process existed."""
+
+    debug: bool = False
+    operation_timeout: float = 30.0
+    """Seconds that reporting the result may take, with its repetitions."""
+
+    request_timeout: float = 30.0
+    patch_retries: int = 5
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Environment:
+        """Raises EnvironmentInvalid, naming the variable, when the process was not started as a step."""
+        step = identity(environ)
+        return cls(
+            step=step,
+            inputs=_json_object(environ, "BUBU_TRIGGER_DATA"),
+            config={**_json_object(environ, "BUBU_STEP_CONFIG"), **_config_overrides(environ)},
+            secrets=expand_secrets(environ),
+            timeout=_positive(_seconds(environ, "BUBU_STEP_TIMEOUT", DEFAULT_STEP_TIMEOUT), DEFAULT_STEP_TIMEOUT),
+            started_at=environ.get("BUBU_STARTED_AT", ""),
+            debug=environ.get("BUBU_DEBUG", "").strip().lower() in _TRUE,
+            operation_timeout=_seconds(environ, "BUBU_K8S_OPERATION_TIMEOUT", 30.0),
+            request_timeout=_positive(_seconds(environ, "BUBU_K8S_TIMEOUT", 30.0), 30.0),
+            patch_retries=_integer(environ, "BUBU_K8S_PATCH_MAX_RETRIES") or 5,
+        )
+
+
+def identity(environ: Mapping[str, str]) -> StepIdentity:
+    """The part that reporting a failure needs, even when everything else is malformed."""
+    return StepIdentity(
+        namespace=_required(environ, "BUBU_STEPRUN_NAMESPACE"),
+        step_run=_required(environ, "BUBU_STEPRUN_NAME"),
+        step=environ.get("BUBU_STEP_NAME", ""),
+        story_run=environ.get("BUBU_STORYRUN_ID", ""),
+        story=environ.get("BUBU_STORY_NAME", ""),
+        story_version=environ.get("BUBU_STORY_VERSION", ""),
+        engram=environ.get("BUBU_ENGRAM_NAME", ""),
+        engram_version=environ.get("BUBU_ENGRAM_VERSION", ""),
+        pod=environ.get("BUBU_POD_NAME", ""),
+        attempt=_integer(environ, "BUBU_STEP_ATTEMPT"),
+    )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        raise EnvironmentInvalid(f"{name} is not set: an Engram is started by the engine, as a step of a StoryRun")
+    return value
+
+
+def _json_object(environ: Mapping[str, str], name: str) -> dict[str, Any]:
+    text = environ.get(name, "")
+    if not text.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise EnvironmentInvalid(f"{name} is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise EnvironmentInvalid(f"{name} must hold a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _config_overrides(environ: Mapping[str, str]) -> dict[str, str]:
+    """`BUBU_CONFIG_<key>` replaces one top-level key of the configuration by the text as it is."""
+    return {
+        name.removeprefix(_CONFIG_OVERRIDE): value
+        for name, value in environ.items()
+        if name.startswith(_CONFIG_OVERRIDE) and name != _CONFIG_OVERRIDE
+    }
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, "").strip()
+    try:
+        return parse_duration(text) if text else default
+    except ValueError as error:
+        raise EnvironmentInvalid(f"{name}: {error}") from error
+
+
+def _positive(seconds: float, default: float) -> float:
+    return seconds if seconds > 0 else default
+
+
+def _integer(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "").strip()
+    try:
+        return int(text) if text else None
+    except ValueError as error:
+        raise EnvironmentInvalid(f"{name}={text!r} is no whole number") from error
