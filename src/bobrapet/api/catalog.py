@@ -4,8 +4,6 @@ Where the seed and the newer Go types name a field differently, both are read (s
 side by side, and a property gives the value that counts.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field

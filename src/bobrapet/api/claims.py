@@ -1,7 +1,5 @@
 """StoryTrigger and EffectClaim (runs.bubustack.io): exactly-once starts and effects (spec api 5.8, 5.9)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """The few shapes of Kubernetes core that our fields embed (spec api 4.16)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from bobrapet.api.wire import (

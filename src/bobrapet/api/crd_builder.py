@@ -18,7 +18,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from bobrapet.api import KINDS
+from bobrapet.api.kinds import KINDS
 from bobrapet.api.meta import KubernetesObject
 from bobrapet.api.wire import Model, Schema
 

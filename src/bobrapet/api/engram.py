@@ -1,7 +1,5 @@
 """Engram (bubustack.io): a configured instance of an EngramTemplate (spec api 5.2)."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

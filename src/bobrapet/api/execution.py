@@ -4,8 +4,6 @@ Unset means inherit; zero is a value. Layers, weakest first: operator, template,
 Rules: spec api 4.3 to 4.11, seed "Execution overrides reference".
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Impulse (bubustack.io): an always-on component that starts a Story for each event (spec api 5.3)."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Codecs and media bindings of transports (spec api 4.18)."""
 
-from __future__ import annotations
-
 from bobrapet.api.enums import AudioCodecName, MediaDirection, VideoCodecName
 from bobrapet.api.wire import Bool, Int32, Items, Model, unset_items
 

@@ -1,7 +1,5 @@
 """What every Kubernetes object has: metadata, conditions, and the frame of apiVersion, kind, spec and status."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """ReferenceGrant (policy.bubustack.io): which objects of other namespaces may refer into this one (spec api 5.12)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """How one object names another (spec api 4.2)."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from bobrapet.api.wire import Model, Namespace, ObjectName, Schema, Version

@@ -1,7 +1,5 @@
 """What StoryRuns and StepRuns record: errors, signals, effects, targets, traces (spec api 4.15)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

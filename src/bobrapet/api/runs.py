@@ -1,7 +1,5 @@
 """StoryRun and StepRun (runs.bubustack.io): executions of a Story and of one of its steps (spec api 5.6, 5.7)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Story (bubustack.io): the declarative graph of steps and its policy (spec api 5.1)."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

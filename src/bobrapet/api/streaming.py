@@ -1,7 +1,5 @@
 """Settings of a streaming lane between steps (spec api 4.17), of a Transport and of a Story's transport."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from bobrapet.api.enums import (

@@ -1,7 +1,5 @@
 """Transport and TransportBinding (transport.bubustack.io): streaming providers and their use (spec api 5.10, 5.11)."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """How triggers of an Impulse are delivered (spec api 4.12)."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from bobrapet.api.enums import BackoffStrategy, TriggerDedupeMode

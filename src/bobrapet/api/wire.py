@@ -5,12 +5,10 @@ limits. Limits, patterns and defaults are `Schema` marks: data for the generated
 `bobrapet.validation` apply. So an object that is stored can always be read, and reading stays cheap.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 if TYPE_CHECKING:
@@ -124,16 +122,16 @@ def unset_map() -> Any:
 
 
 # Numbers and booleans are strict: the API server refuses "1" and true where a number belongs, so do we.
-Bool = StrictBool
+Bool = Annotated[bool, Field(strict=True)]
 Int = Annotated[int, Field(strict=True)]
 Int32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), Schema(format="int32")]
 Int64 = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1), Schema(format="int64")]
 
 _TIME: Final = r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
 
-Time = Annotated[str, StringConstraints(pattern=_TIME), Schema(format="date-time")]
+Time = Annotated[str, Field(pattern=_TIME), Schema(format="date-time")]
 """RFC 3339 text, as Kubernetes writes it: UTC, seconds (deadlines: milliseconds)."""
-MicroTime = Annotated[str, StringConstraints(pattern=_TIME), Schema(format="date-time")]
+MicroTime = Annotated[str, Field(pattern=_TIME), Schema(format="date-time")]
 """RFC 3339 text with six fractional digits."""
 
 Duration = str
