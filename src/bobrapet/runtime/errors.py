@@ -36,6 +36,7 @@ ControllerRuntimeError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -127,6 +128,16 @@ class AlreadyExists(ApiError):
 
 class Conflict(ApiError):
     default_status, default_reason = 409, "Conflict"
+
+    @property
+    def field_managers(self) -> dict[str, list[str]]:
+        """For a refused apply: who owns which of the fields. Empty for a stale resourceVersion."""
+        managers: dict[str, list[str]] = {}
+        for cause in self.causes:
+            if cause.get("reason") == "FieldManagerConflict":
+                quoted = re.search(r'"((?:[^"\\]|\\.)*)"', str(cause.get("message")))
+                managers.setdefault(quoted[1] if quoted else "", []).append(str(cause.get("field") or ""))
+        return managers
 
 
 class Gone(ApiError):
