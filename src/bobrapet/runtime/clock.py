@@ -83,6 +83,10 @@ class _FakeTimer:
         self.callback = None
 
 
+ROUNDING = 1e-9
+"""Virtual seconds are sums of floats; what is due a billionth later is due."""
+
+
 class FakeClock:
     """Virtual time for tests of asyncio code.
 
@@ -131,7 +135,7 @@ class FakeClock:
 
     async def advance(self, seconds: float) -> None:
         """Moves time forward. Timers fire in order, each at its own moment; what they cause runs at that moment too."""
-        target = self._time + seconds
+        target = self._time + seconds + ROUNDING
         await settle()
         while self._timers and self._timers[0][0] <= target:
             deadline, _, timer = heapq.heappop(self._timers)
@@ -140,7 +144,7 @@ class FakeClock:
             self._time = max(self._time, deadline)
             timer.callback()
             await settle()
-        self._time = target
+        self._time = max(self._time, target - ROUNDING)
         await settle()
 
     def jump(self, seconds: float) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.unit.runtime.controller_side.test_workqueue import take
 
 from bobrapet.runtime.clock import FakeClock, settle
 from bobrapet.runtime.controller.priorityqueue import AddOpts, PriorityQueue
 from bobrapet.runtime.workqueue import ItemExponentialFailureRateLimiter, QueueMetrics
+from tests.unit.runtime.controller_side.test_workqueue import take
 
 
 def add(queue: PriorityQueue[str], item: str, priority: int, after: float = 0.0) -> None:

@@ -1,0 +1,1 @@
+"""Reflectors, informers and the store behind them (client-go tools/cache)."""
