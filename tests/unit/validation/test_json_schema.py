@@ -1,0 +1,255 @@
+"""Users' schemas: what they accept, what is said when they do not, and that none can do harm."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bobrapet.validation.json_schema import InvalidSchema, Stands, compile_schema
+
+REQUEST = {
+    "type": "object",
+    "required": ["url"],
+    "additionalProperties": False,
+    "properties": {
+        "url": {"type": "string"},
+        "retries": {"type": "integer", "minimum": 0},
+        "method": {"enum": ["GET", "POST"]},
+        "items": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}},
+    },
+}
+
+
+def said(schema: dict[str, Any], value: Any, stands: Stands = Stands.REFERENCES) -> list[str]:
+    return [str(violation) for violation in compile_schema(schema).violations(value, stands)]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({}, ['lacks "url"']),
+        ({"url": 1}, ["url: must be a string, is an integer"]),
+        ({"url": "x", "ur": 1}, ['unknown key "ur"; did you mean "url"?']),
+        ({"url": "x", "retries": -1}, ["retries: must be at least 0"]),
+        ({"url": "x", "method": "POTS"}, ['method: must be one of GET, POST; did you mean "POST"?']),
+        ({"url": "x", "items": [{"id": 1}, {"id": "a"}]}, ["items[1].id: must be an integer, is a string"]),
+        ([], ["must be an object, is a list"]),
+        (
+            {"url": None, "retries": True},
+            ["retries: must be an integer, is a boolean", "url: must be a string, is null"],
+        ),
+    ],
+)
+def test_every_fault_is_told_with_its_path(value: Any, words: list[str]) -> None:
+    assert said(REQUEST, value) == words
+
+
+def test_messages_never_show_the_value() -> None:
+    secret = "hunter2-hunter2"
+    schema = {"properties": {"a": {"type": "integer"}, "b": {"maxLength": 3}, "c": {"enum": ["x"]}, "d": {"const": 1}}}
+    for text in said(schema, {"a": secret, "b": secret, "c": secret, "d": secret}):
+        assert secret not in text
+
+
+def test_a_payload_reference_stands_for_any_value() -> None:
+    reference = {"$bubuStorageRef": "outputs/ns/run/body.json", "$bubuStorageContentType": "application/json"}
+    assert said(REQUEST, {"url": reference}) == []
+    assert said(REQUEST, {"url": {"$bubuSecretRef": {"name": "a", "key": "b"}}}) == []
+    assert said(REQUEST, {"url": reference, "retries": -1}) == ["retries: must be at least 0"]
+    assert said(REQUEST, {"url": {**reference, "extra": 1}}) == ["url: must be a string, is an object"]
+    assert said(REQUEST, {"url": reference}, Stands.NOTHING) == ["url: must be a string, is an object"]
+
+
+@pytest.mark.spec("admission-29")
+def test_a_template_stands_for_any_value_only_where_an_author_writes() -> None:
+    value = {"url": "x", "retries": "{{ inputs.n }}"}
+    assert said(REQUEST, value, Stands.TEMPLATES) == []
+    assert said(REQUEST, value, Stands.REFERENCES) == ["retries: must be an integer, is a string"]
+    assert said(REQUEST, {"url": "x", "retries": "n {{ inputs.n }}"}, Stands.TEMPLATES) == [
+        "retries: must be an integer, is a string"
+    ]
+
+
+def test_required_true_on_a_property_means_that_its_parent_requires_it() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "required": True}, "b": {"required": False}}}
+    assert said(schema, {}) == ['lacks "a"']
+    assert said(schema, {"a": "x"}) == []
+    assert schema["properties"]["a"]["required"] is True  # type: ignore[index]
+
+
+def test_kubernetes_forms_are_understood() -> None:
+    schema = {
+        "properties": {
+            "port": {"x-kubernetes-int-or-string": True},
+            "note": {"type": "string", "nullable": True},
+            "rate": {"type": "number", "minimum": 0, "exclusiveMinimum": True},
+        }
+    }
+    assert said(schema, {"port": "http", "note": None, "rate": 0.1}) == []
+    assert said(schema, {"port": [], "rate": 0}) == [
+        "port: must be an integer or a string, is a list",
+        "rate: must be more than 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "words"),
+    [
+        ({"type": 5}, "/type", "no type is called"),
+        ({"properties": {"a": {"type": "strng"}}}, "/properties/a/type", 'did you mean "string"?'),
+        ({"properties": {"a": {"pattern": "("}}}, "/properties/a/pattern", "no regular expression"),
+        ({"properties": {"a": {"pattern": "(?=x)"}}}, "/properties/a/pattern", "no look-around"),
+        ({"$ref": "http://127.0.0.1:1/x"}, "/$ref", "nothing is ever fetched"),
+        ({"items": {"$ref": "file:///etc/passwd"}}, "/items/$ref", "nothing is ever fetched"),
+        ({"minimum": "1"}, "/minimum", ""),
+        ({"required": "a"}, "/required", ""),
+    ],
+)
+def test_a_schema_that_is_none_is_refused_with_its_pointer(schema: dict[str, Any], pointer: str, words: str) -> None:
+    with pytest.raises(InvalidSchema) as caught:
+        compile_schema(schema)
+    assert caught.value.pointer == pointer
+    assert words in str(caught.value)
+
+
+def test_references_inside_the_schema_work() -> None:
+    schema = {"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}}}
+    assert said(schema, {"a": "x"}) == ["a: must be an integer, is a string"]
+    with pytest.raises(InvalidSchema):
+        compile_schema({"$ref": "#/$defs/missing"})
+
+
+def test_older_forms_mean_draft_7() -> None:
+    assert said({"items": [{"type": "integer"}], "additionalItems": False}, [1]) == []
+    assert said({"items": [{"type": "integer"}], "additionalItems": False}, [1, 2]) != []
+    assert said({"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": True}, 1) != []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$defs": {
+                f"a{i}": {"allOf": [{"$ref": f"#/$defs/a{i + 1}"}, {"minLength": i, "$ref": f"#/$defs/a{i + 1}"}]}
+                for i in range(40)
+            }
+            | {"a40": {"type": "integer"}},
+            "$ref": "#/$defs/a0",
+        },
+        {"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}, "type": "object"},
+        {"allOf": [{"$ref": "#"}]},
+        {"pattern": "^(a+)+$"},
+        {"propertyNames": {"pattern": "^(([a-z])+.)+[A-Z]([a-z])+$"}},
+    ],
+)
+def test_a_hostile_schema_cannot_hang_the_process(schema: dict[str, Any]) -> None:
+    value: Any = {"a": 1}
+    for _ in range(60):
+        value = {"a": value}
+    started = time.monotonic()
+    try:
+        compiled = compile_schema(schema)
+    except InvalidSchema:
+        return
+    for probe in (value, "a" * 40 + "!", {"a" * 40: 1}):
+        compiled.violations(probe)
+    assert time.monotonic() - started < 5
+
+
+def test_a_deep_value_or_schema_is_no_crash() -> None:
+    deep: Any = {"type": "object"}
+    for _ in range(3000):
+        deep = {"properties": {"a": deep}}
+    with pytest.raises(InvalidSchema):
+        compile_schema(deep)
+    assert compile_schema({"type": "object"}).violations({1: 2}) != []
+
+
+def test_defaults_fill_what_is_missing_and_nothing_else() -> None:
+    schema = {
+        "properties": {
+            "a": {"default": 1},
+            "b": {"properties": {"c": {"default": [1]}, "d": {}}},
+            "e": {"properties": {"f": {}}},
+        },
+        "allOf": [{"properties": {"g": {"default": "x"}}}],
+    }
+    compiled = compile_schema(schema)
+    given = {"a": None, "b": {"d": 0}}
+    assert compiled.with_defaults(given) == {"a": None, "b": {"d": 0, "c": [1]}, "g": "x"}
+    assert given == {"a": None, "b": {"d": 0}}
+    assert compiled.with_defaults({}) == {"a": 1, "b": {"c": [1]}, "g": "x"}
+    assert compiled.with_defaults("text") == "text"
+
+
+def test_a_compiled_schema_is_found_again() -> None:
+    assert compile_schema({"type": "object", "title": "t"}) is compile_schema({"title": "t", "type": "object"})
+
+
+schemas = st.recursive(
+    st.sampled_from(
+        [
+            {"type": "string"},
+            {"type": "integer"},
+            {"type": ["null", "boolean"]},
+            {"minimum": 1},
+            {"maxLength": 2},
+            {"pattern": "^a"},
+            {"enum": [1, "a", None]},
+            {"const": {"a": 1}},
+            {"required": ["a"]},
+            {"minItems": 1},
+            {"uniqueItems": True},
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda a, b: {"properties": {"a": a, "b": b}}, inner, inner),
+        st.builds(lambda a: {"items": a}, inner),
+        st.builds(lambda a: {"additionalProperties": a}, inner),
+        st.builds(lambda a, b: {"anyOf": [a, b]}, inner, inner),
+        st.builds(lambda a, b: {"oneOf": [a, b]}, inner, inner),
+        st.builds(lambda a, b: {"allOf": [a, b]}, inner, inner),
+        st.builds(lambda a: {"not": a}, inner),
+        st.builds(lambda a, b, c: {"if": a, "then": b, "else": c}, inner, inner, inner),
+    ),
+    max_leaves=8,
+)
+values = st.recursive(
+    st.sampled_from([None, True, 0, 1, 2.5, "", "a", "abc"]),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("abc"), inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+@given(schemas, values)
+def test_both_engines_give_the_same_verdict(schema: dict[str, Any], value: Any) -> None:
+    assert compile_schema(schema).is_valid(value) == jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["type", "properties", "items", "$ref", "required", "allOf", "pattern", "a", "$defs", "minimum"]
+                )
+                | st.text(),
+                x,
+            )
+        ),
+    )
+)
+def test_no_schema_raises_anything_but_the_documented_error(schema: Any) -> None:
+    try:
+        compiled = compile_schema(schema)
+    except InvalidSchema:
+        return
+    compiled.violations({"a": 1})
+    compiled.with_defaults({"a": {}})
