@@ -1,0 +1,593 @@
+"""One pod on this node: lays out its volumes, runs its containers, and tells the API server how it goes.
+
+The order of a kubelet: volumes, init containers one after the other, then the others together; restarts by policy with
+back-off; on deletion or past the deadline SIGTERM, then SIGKILL after the grace period. Every wait is for an event or
+an exact deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bobrapet.runtime.clock import Clock
+from bobrapet.runtime.errors import ApiError, ControllerRuntimeError
+from bobrapet.runtime.rest.config import RestConfig
+
+from . import credentials, environment, volumes
+from .api import NodeApi
+from .environment import Machine, Objects
+from .errors import ConfigInvalid, ImageNotProvided, InvalidImageCommand, NodeError, StartFailed, VolumeUnavailable
+from .images import ImageResolver
+from .logs import ContainerLog, tail
+from .processes import Command, Exit, Launcher, Process
+from .reporting import EventRecorder, StatusReporter
+from .status import Container, Terminated, Verdict, containers_of, phase, pod_status, recall
+from .volumes import PodFolder, TokenRequest
+
+log = logging.getLogger(__name__)
+
+START_ERROR_CODE = 128  # the exit code that container runtimes give a container which could not be started
+DEFAULT_GRACE = 30
+FORCED_GRACE = 2  # seconds that a kubelet grants a pod which was removed by force
+MESSAGE_BYTES = 2048  # of a log that may become a termination message
+MESSAGE_LINES = 80
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Delays between attempts, in seconds: doubled each time, forgotten after `reset` seconds of good behaviour."""
+
+    initial: float
+    limit: float
+    reset: float = 600.0
+
+    def delay(self, attempt: int) -> float:
+        """The wait before attempt `attempt`, counted from 1."""
+        return min(self.limit, self.initial * 2.0 ** min(attempt - 1, 32))
+
+
+CRASH_BACKOFF = Backoff(initial=10, limit=300)
+"""Between restarts of a container, as a kubelet's CrashLoopBackOff. The first restart is immediate."""
+
+SETUP_BACKOFF = Backoff(initial=0.5, limit=15)
+"""Between attempts to get what a pod refers to, such as a Secret that does not exist yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What every pod of a node shares."""
+
+    api: NodeApi
+    config: RestConfig
+    launcher: Launcher
+    images: ImageResolver
+    events: EventRecorder
+    clock: Clock
+    machine: Machine
+    folder: Path
+    ca: bytes
+    environment: Mapping[str, str]
+    working_directory: str
+    crash_backoff: Backoff = CRASH_BACKOFF
+    setup_backoff: Backoff = SETUP_BACKOFF
+
+
+@dataclass
+class _Run:
+    """A container while the node deals with it."""
+
+    index: int
+    spec: Mapping[str, Any]
+    process: Process | None = None
+    log: ContainerLog | None = None
+    crashes: int = 0
+
+
+@dataclass
+class _Stop:
+    """A request to end the pod: grace in seconds counts from `since` (monotonic)."""
+
+    grace: float
+    since: float
+    verdict: Verdict | None = None
+
+
+class PodWorker:
+    """Drives one pod from its arrival on the node to its end.
+
+    `run` returns when nothing of the pod runs any more and its last status is written.
+    """
+
+    def __init__(self, pod: Mapping[str, Any], services: Services) -> None:
+        self.pod = credentials.with_token_volume(pod)
+        meta = pod["metadata"]
+        self.folder = PodFolder(services.folder, meta["namespace"], meta["name"], meta["uid"])
+        self._services = services
+        self._clock = services.clock
+        self._spec = self.pod["spec"]
+        self._policy = self._spec.get("restartPolicy") or "Always"
+        self._containers: list[Container] = []
+        self._runs: dict[str, _Run] = {}
+        self._stop: _Stop | None = None
+        self._stop_changed = asyncio.Event()
+        self._sandbox_ready = False
+        self._started_at = self._first_start()
+        self._reporter = StatusReporter(services.api, self.pod, services.clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.gone = False
+
+    # -- what the node tells the worker
+
+    def update(self, pod: Mapping[str, Any]) -> None:
+        """Takes a newer version of the pod: labels for the downward API, and the request to end."""
+        meta = pod["metadata"]
+        self.pod["metadata"] = meta
+        self._reporter.observe(pod)
+        if meta.get("deletionTimestamp"):
+            grace = meta.get("deletionGracePeriodSeconds")
+            self.stop(float(DEFAULT_GRACE if grace is None else grace))
+
+    def removed(self) -> None:
+        """The object is gone; nothing can be reported any more."""
+        self.gone = True
+        self._reporter.abandon()
+        self.stop(FORCED_GRACE)
+
+    def stop(self, grace: float, verdict: Verdict | None = None) -> None:
+        """Ends the pod; a later call can only shorten the grace period."""
+        if self._stop is None:
+            self._stop = _Stop(grace, self._clock.monotonic(), verdict)
+        elif grace < self._stop.grace:
+            self._stop.grace = grace
+        self._stop_changed.set()
+
+    @property
+    def containers(self) -> Sequence[Container]:
+        """The containers as they are now."""
+        return self._containers
+
+    def live_log(self, container: str) -> ContainerLog | None:
+        """The log that is being written for the container."""
+        run = self._runs.get(container)
+        return run.log if run else None
+
+    # -- life of the pod
+
+    async def run(self) -> None:
+        """Runs the pod to its end."""
+        self._containers = self._remembered()
+        entries = [*(self._spec.get("initContainers") or ()), *self._spec["containers"]]
+        self._runs = {entry["name"]: _Run(index, entry) for index, entry in enumerate(entries)}
+        try:
+            verdict = await self._live()
+        finally:
+            self._kill()
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        self._report(verdict, final=True)
+        self.folder.discard_files()
+        await self._reporter.finish()
+
+    async def _live(self) -> Verdict | None:
+        """Everything between the first attempt and the last exit; answers what the node has to say about the end."""
+        life = asyncio.create_task(self._play())
+        try:
+            deadline = self._deadline()
+            stopping = asyncio.create_task(self._stop_changed.wait())
+            timer = None
+            if deadline is not None:
+                message = "Pod was active on the node longer than the specified deadline"
+                verdict = Verdict("Failed", "DeadlineExceeded", message)
+                grace = float(self._spec.get("terminationGracePeriodSeconds") or DEFAULT_GRACE)
+                timer = self._clock.call_at(deadline, lambda: self.stop(grace, verdict))
+            try:
+                await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                if timer is not None:
+                    timer.cancel()
+            if not life.done():
+                await self._terminate(life)
+            await life
+        except asyncio.CancelledError:
+            # The node itself leaves: no time for politeness, the processes must be gone when it is.
+            self._kill()
+            life.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await life
+            raise
+        return self._verdict()
+
+    async def _terminate(self, life: asyncio.Task[None]) -> None:
+        """SIGTERM to every main process, SIGKILL to what is left when the (possibly shortened) grace period is over."""
+        assert self._stop is not None
+        for run in self._runs.values():
+            if run.process is not None:
+                run.process.send_signal(_stop_signal(run.spec))
+        while not life.done():
+            left = self._stop.since + self._stop.grace - self._clock.monotonic()
+            if left <= 0:
+                self._kill()
+                await asyncio.wait({life})
+                return
+            self._stop_changed.clear()
+            await self._first({life}, left)
+
+    def _kill(self) -> None:
+        for run in self._runs.values():
+            if run.process is not None:
+                run.process.kill()
+
+    async def _first(self, tasks: set[asyncio.Task[None]], seconds: float) -> None:
+        """Waits for one of the tasks, for a change of the stop request, or for `seconds`."""
+        others = {asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(self._changed())}
+        try:
+            await asyncio.wait(tasks | others, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in others:
+                task.cancel()
+
+    async def _changed(self) -> None:
+        await self._stop_changed.wait()
+
+    def _asked_to_stop(self) -> bool:
+        return self._stop is not None
+
+    async def _play(self) -> None:
+        """Volumes, then init containers in order, then the others together."""
+        if phase(self._containers, self._policy) in ("Succeeded", "Failed"):
+            return  # its end was only not told yet
+        if not await self._until_ready(self._lay_out, None):
+            return
+        self._sandbox_ready = True
+        sidecars = []
+        for index, container in enumerate(self._containers):
+            run = self._runs[container.name]
+            if container.role == "sidecar":
+                sidecars.append(asyncio.create_task(self._container(run)))
+            elif container.role == "init" and not container.succeeded:
+                await self._container(run)
+                if not self._containers[index].succeeded:
+                    await self._end(sidecars)
+                    return
+        try:
+            async with asyncio.TaskGroup() as group:
+                for container in self._containers:
+                    if container.role == "app":
+                        group.create_task(self._container(self._runs[container.name]))
+        finally:
+            await self._end(sidecars)
+
+    async def _end(self, sidecars: list[asyncio.Task[None]]) -> None:
+        """Sidecars live as long as the containers they serve."""
+        if not sidecars:
+            return
+        self.stop(float(self._spec.get("terminationGracePeriodSeconds") or DEFAULT_GRACE))
+        await self._terminate(asyncio.ensure_future(_all(sidecars)))
+
+    async def _container(self, run: _Run) -> None:
+        """One container through all its starts."""
+        while self._stop is None:
+            if not self._due(run):
+                return
+            ended = isinstance(self._containers[run.index].state, Terminated)
+            if ended and not await self._back_off(run):
+                return
+            process = await self._until_ready(lambda: self._start(run), run)
+            if process is not None:
+                await self._attend(run, process)
+
+    def _due(self, run: _Run) -> bool:
+        """Whether the container has to be started (again), by its state and the restart policy."""
+        container = self._containers[run.index]
+        if not isinstance(container.state, Terminated) or container.role == "sidecar":
+            return True
+        if container.role == "init":
+            return not container.succeeded and self._policy != "Never"
+        return self._policy == "Always" or (self._policy == "OnFailure" and not container.succeeded)
+
+    async def _back_off(self, run: _Run) -> bool:
+        """Waits for the moment of the next start; False when the pod is to end meanwhile."""
+        container = self._containers[run.index]
+        assert isinstance(container.state, Terminated)
+        end = container.state
+        lived = (end.finished_at - (end.started_at or end.finished_at)).total_seconds()
+        backoff = self._services.crash_backoff
+        run.crashes = 0 if lived >= backoff.reset else run.crashes
+        delay = backoff.delay(run.crashes) if run.crashes else 0.0
+        run.crashes += 1
+        message = f"back-off {delay:g}s restarting failed container={container.name} pod={self._name}"
+        self._set(run, container.restarts_after("CrashLoopBackOff", message if delay else ""))
+        if delay:
+            self._services.events.warning(self.pod, "BackOff", f"Back-off restarting failed container {container.name}")
+            self._report()
+            await self._first(set(), delay)
+        return self._stop is None
+
+    async def _start(self, run: _Run) -> Process:
+        """Starts the container's process. Raises NodeError."""
+        services, spec = self._services, run.spec
+        container = self._containers[run.index]
+        image_command = services.images.resolve(container.image)
+        objects = await self._objects(environment.references(spec))
+        env = environment.environment(self.pod, spec, objects, services.machine, self._base_environment(run))
+        argv = environment.command_line(spec, image_command, env)
+        self.folder.mount(container.name, spec.get("volumeMounts") or (), env)
+        run.log = ContainerLog(self.folder.log(container.name, container.restarts))
+        run.log.open()
+        pipes = run.log.pipe("stdout"), run.log.pipe("stderr")
+
+        def close_pipes(_: object = None) -> None:
+            for pipe in pipes:
+                pipe.close()
+
+        try:
+            command = Command(argv, env, self._working_directory(run))
+            process = await services.launcher.run(command, pipes[0].writer, pipes[1].writer)
+        except BaseException:
+            close_pipes()
+            run.log.close()
+            raise
+        for pipe in pipes:
+            pipe.close_writer()
+        process.on_exit(close_pipes)
+        run.process = process
+        if self._asked_to_stop():  # while it was being started
+            process.send_signal(_stop_signal(spec))
+        return process
+
+    async def _attend(self, run: _Run, process: Process) -> None:
+        """Reports the start, waits for the end, reports that."""
+        container_id = f"bobrapet://{secrets.token_hex(32)}"
+        self._set(run, self._containers[run.index].runs(container_id, process.started_at))
+        self._report()
+        end = await process.wait()
+        run.process = None
+        assert run.log is not None
+        run.log.close()
+        self._set(run, self._containers[run.index].ends(self._terminated(run, process, end)))
+        self._drop_old_logs(run)
+        self._report()
+
+    def _terminated(self, run: _Run, process: Process, end: Exit) -> Terminated:
+        message = ""
+        if end.code != 0 and run.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            message = tail(run.log.path, MESSAGE_LINES, MESSAGE_BYTES) if run.log else ""
+        return Terminated(
+            exit_code=end.code,
+            reason="Completed" if end.code == 0 else "Error",
+            finished_at=end.at,
+            started_at=process.started_at,
+            message=message,
+            signal=end.signal,
+        )
+
+    async def _until_ready(self, attempt: Callable[[], Awaitable[T]], run: _Run | None) -> T | None:
+        """Repeats `attempt` with back-off while what it needs is missing; None when the pod is to end, or it cannot.
+
+        Failures show in the status of the container (`run`), or of all of them, with the reason a kubelet would give.
+        """
+        tries = 0
+        while not self._asked_to_stop():
+            tries += 1
+            try:
+                return await attempt()
+            except StartFailed as error:
+                assert run is not None
+                self._fail_start(run, error)
+                return None
+            except (ImageNotProvided, InvalidImageCommand) as error:
+                # What is installed does not change while this process runs, so nothing but the end is left to wait for.
+                self._show(run, error, "Failed")
+                while not self._asked_to_stop():
+                    await self._stop_changed.wait()
+                return None
+            except (ConfigInvalid, VolumeUnavailable) as error:
+                self._show(run, error, "Failed" if run else "FailedMount")
+            except ControllerRuntimeError as error:
+                log.warning("pod %s: %s", self._name, error)
+                self._show(run, VolumeUnavailable(str(error)), "FailedMount")
+            await self._first(set(), self._services.setup_backoff.delay(tries))
+        return None
+
+    def _show(self, run: _Run | None, error: NodeError, event: str) -> None:
+        for container in tuple(self._containers):
+            mine = run is not None and container.name == run.spec["name"]
+            if mine or (run is None and not isinstance(container.state, Terminated)):
+                self._set(self._runs[container.name], container.waits(error.reason, str(error)))
+        self._services.events.warning(self.pod, event, f"Error: {error}")
+        self._report()
+
+    def _fail_start(self, run: _Run, error: StartFailed) -> None:
+        now = self._clock.now()
+        container_id = f"bobrapet://{secrets.token_hex(32)}"
+        container = replace(self._containers[run.index], container_id=container_id)
+        end = Terminated(START_ERROR_CODE, error.reason, now, now, f"failed to start container: {error}")
+        self._set(run, container.ends(end))
+        self._services.events.warning(self.pod, "Failed", f"Error: {error}")
+        self._report()
+
+    # -- files, objects, environment
+
+    async def _lay_out(self) -> bool:
+        """Creates the pod's volumes. Raises VolumeUnavailable."""
+        services = self._services
+        self.folder.create()
+        listed = self._spec.get("volumes") or []
+        wanted = [reference for volume in listed for reference in volumes.references(volume)]
+        requests = {request for volume in listed for request in volumes.token_requests(volume)}
+        objects, tokens = await asyncio.gather(self._objects(wanted), self._tokens(requests))
+        token_volume = credentials.token_volume(self.pod)
+        for volume in listed:
+            name = volume["name"]
+            adopted = self._adopted(volume)
+            if adopted is not None:
+                self.folder.adopt(name, adopted)
+                continue
+            files = volumes.contents(volume, self.pod, objects, services.machine, tokens, services.ca)
+            if name == token_volume:
+                files.append(credentials.kubeconfig(services.config, services.ca, self.pod["metadata"]["namespace"]))
+            self.folder.write(name, files)
+        return True
+
+    def _adopted(self, volume: Mapping[str, Any]) -> Path | None:
+        """The folder outside the pod that the volume is; None for one of its own. Raises VolumeUnavailable."""
+        if "hostPath" in volume:
+            return Path(str(volume["hostPath"]["path"]))
+        if "persistentVolumeClaim" in volume:
+            namespace, name = self.pod["metadata"]["namespace"], volume["persistentVolumeClaim"]["claimName"]
+            claim: Path = self._services.folder.parent / "claims" / namespace / name
+            claim.mkdir(parents=True, exist_ok=True)
+            return claim
+        supported = {"secret", "configMap", "downwardAPI", "projected", "emptyDir"}
+        kinds = [kind for kind in volume if kind != "name"]
+        if kinds and not supported.intersection(kinds):
+            raise VolumeUnavailable(
+                f"volume {volume['name']!r} is of kind {kinds[0]}, which needs a cluster; this node offers "
+                f"{', '.join(sorted(supported))}, hostPath and persistentVolumeClaim"
+            )
+        return None
+
+    async def _objects(self, wanted: Any) -> Objects:
+        names = sorted(set(wanted))
+        namespace = self.pod["metadata"]["namespace"]
+        answers = await asyncio.gather(*(self._services.api.get_object(kind, namespace, name) for kind, name in names))
+        found = {reference: answer for reference, answer in zip(names, answers, strict=True) if answer is not None}
+        return Objects(
+            {name: answer for (kind, name), answer in found.items() if kind == "Secret"},
+            {name: answer for (kind, name), answer in found.items() if kind == "ConfigMap"},
+        )
+
+    async def _tokens(self, requests: set[TokenRequest]) -> dict[TokenRequest, str]:
+        account = self._spec.get("serviceAccountName") or "default"
+        ordered = sorted(requests, key=lambda request: request.path)
+        try:
+            answers = await asyncio.gather(
+                *(self._services.api.token(self.pod, account, request.audience, request.seconds) for request in ordered)
+            )
+        except ApiError as error:
+            raise VolumeUnavailable(f'token of serviceaccount "{account}": {error}') from error
+        if answers and not self._tasks:
+            self._tasks.add(asyncio.create_task(self._renew(min(expires for _, expires in answers))))
+        return {request: token for request, (token, _) in zip(ordered, answers, strict=True)}
+
+    async def _renew(self, expires: datetime) -> None:
+        """Replaces the tokens when four fifths of their life are over, as a kubelet does."""
+        while True:
+            life = (expires - self._clock.now()).total_seconds()
+            await self._clock.sleep(max(life * 0.8, 10.0))
+            try:
+                for volume in self._spec.get("volumes") or ():
+                    files = []
+                    for request in volumes.token_requests(volume):
+                        account = self._spec.get("serviceAccountName") or "default"
+                        token, expires = await self._services.api.token(
+                            self.pod, account, request.audience, request.seconds
+                        )
+                        files.append(volumes.File(request.path, token.encode(), 0o600))
+                    if files:
+                        self.folder.write(volume["name"], files)
+            except (ControllerRuntimeError, OSError) as error:
+                log.warning("pod %s: its token could not be renewed, trying again: %s", self._name, error)
+
+    def _base_environment(self, run: _Run) -> dict[str, str]:
+        root = self.folder.root(run.spec["name"])
+        env = {
+            **self._services.environment,
+            **credentials.service_environment(self._services.config),
+            "HOSTNAME": self._spec.get("hostname") or self.pod["metadata"]["name"],
+            "BUBU_POD_ROOT": str(root),
+            "TMPDIR": str(root / "tmp"),
+        }
+        if credentials.token_volume(self.pod) is not None:
+            env["KUBECONFIG"] = f"{root}{volumes.TOKEN_FOLDER}/{credentials.KUBECONFIG}"
+        return env
+
+    def _working_directory(self, run: _Run) -> str:
+        wanted = run.spec.get("workingDir")
+        if not wanted:
+            return self._services.working_directory
+        folder = self.folder.root(run.spec["name"]) / str(wanted).lstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def _drop_old_logs(self, run: _Run) -> None:
+        """Keeps the logs of this start and of the one before."""
+        stale = self.folder.log(run.spec["name"], self._containers[run.index].restarts - 2)
+        for path in (stale, stale.with_name(stale.name + ".1")):
+            path.unlink(missing_ok=True)
+
+    # -- state and status
+
+    def _remembered(self) -> list[Container]:
+        if not self.folder.existed:
+            return containers_of(self.pod)
+        return recall(self.pod, self.folder.starts(), self._clock.now())
+
+    def _first_start(self) -> datetime:
+        told = (self.pod.get("status") or {}).get("startTime")
+        return datetime.fromisoformat(told.replace("Z", "+00:00")) if told else self._clock.now()
+
+    def _deadline(self) -> float | None:
+        """The moment (monotonic) at which activeDeadlineSeconds is over."""
+        seconds = self._spec.get("activeDeadlineSeconds")
+        if seconds is None:
+            return None
+        left = self._started_at + timedelta(seconds=int(seconds)) - self._clock.now()
+        return self._clock.monotonic() + left.total_seconds()
+
+    def _verdict(self) -> Verdict | None:
+        """A phase that does not follow from the containers alone: stopped before they could end by themselves."""
+        if self._stop is None:
+            return None
+        if self._stop.verdict is not None:
+            return self._stop.verdict
+        # Nothing will be started again, whatever the policy: what counts is how the containers ended.
+        by_containers = phase(self._containers, "Never")
+        return Verdict("Succeeded" if by_containers == "Succeeded" else "Failed")
+
+    def _set(self, run: _Run, container: Container) -> None:
+        self._containers[run.index] = container
+
+    def _report(self, verdict: Verdict | None = None, *, final: bool = False) -> None:
+        containers = list(self._containers)
+        if not final and phase(containers, self._policy) in ("Succeeded", "Failed") and self._stop is None:
+            return  # the last word follows at once, from `run`
+        self._reporter.report(
+            pod_status(
+                self._reporter.pod,
+                containers,
+                started_at=self._started_at,
+                now=self._clock.now(),
+                ip=self._services.machine.ip,
+                verdict=verdict,
+                sandbox_ready=self._sandbox_ready,
+            )
+        )
+
+    @property
+    def _name(self) -> str:
+        meta = self.pod["metadata"]
+        return f"{meta['namespace']}/{meta['name']}"
+
+
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.wait(tasks)
+
+
+def _stop_signal(spec: Mapping[str, Any]) -> int:
+    name = (spec.get("lifecycle") or {}).get("stopSignal") or "SIGTERM"
+    return int(getattr(signal, name, signal.SIGTERM))

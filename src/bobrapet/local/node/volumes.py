@@ -1,0 +1,233 @@
+"""Volumes as folders. What a mount is on a cluster is a link in a folder of the container's own, told in BUBU_POD_ROOT.
+
+    pods/<namespace>_<name>_<uid>/
+        volumes/<volume>/          content, one folder each
+        roots/<container>/         BUBU_POD_ROOT: mount paths below it are links to volumes
+        logs/<container>/<n>.log   output of the n-th start
+
+`contents` is pure and says what the files of a volume are; `PodFolder` puts them on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .environment import Machine, Object, Objects, Reference, expand, field_value, resource_value
+from .errors import ConfigInvalid, VolumeUnavailable
+
+TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
+DEFAULT_TOKEN_SECONDS = 3607  # what the ServiceAccount admission plugin asks for
+PATH_MAX_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a volume: path below the volume, content, permissions."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A ServiceAccount token that a volume wants at a path."""
+
+    path: str
+    audience: str | None
+    seconds: int
+
+
+def references(volume: Object) -> Iterator[Reference]:
+    """The objects that the volume is made from."""
+    for source in _sources(volume):
+        if "secret" in source:
+            yield "Secret", _object_name(source["secret"])
+        if "configMap" in source:
+            yield "ConfigMap", _object_name(source["configMap"])
+
+
+def token_requests(volume: Object) -> Iterator[TokenRequest]:
+    """The tokens that the volume holds."""
+    for source in _sources(volume):
+        token = source.get("serviceAccountToken")
+        if token is not None:
+            seconds = int(token.get("expirationSeconds") or 3600)
+            yield TokenRequest(token.get("path") or "token", token.get("audience"), seconds)
+
+
+def contents(
+    volume: Object, pod: Object, objects: Objects, machine: Machine, tokens: Mapping[TokenRequest, str], ca: bytes
+) -> list[File]:
+    """The files of a Secret, ConfigMap, downward API or projected volume; none for the kinds that are just folders.
+
+    `ca` stands in for the ConfigMap kube-root-ca.crt where nothing publishes it. Raises VolumeUnavailable.
+    """
+    body = next((volume[kind] for kind in ("secret", "configMap", "downwardAPI", "projected") if kind in volume), None)
+    if body is None:
+        return []
+    mode = int(body.get("defaultMode") or 0o644)
+    files: list[File] = []
+    for source in _sources(volume):
+        files.extend(_from_object("Secret", source.get("secret"), objects, mode))
+        config = source.get("configMap")
+        if config is not None and _object_name(config) == ROOT_CA_CONFIG_MAP and ca:
+            objects = Objects(
+                objects.secrets, {ROOT_CA_CONFIG_MAP: {"data": {"ca.crt": ca.decode()}}, **objects.config_maps}
+            )
+        files.extend(_from_object("ConfigMap", config, objects, mode))
+        downward = source.get("downwardAPI")
+        if downward is not None:
+            files.extend(_from_fields(downward, pod, machine, mode))
+    files.extend(File(request.path, tokens[request].encode(), 0o600) for request in token_requests(volume))
+    return files
+
+
+class PodFolder:
+    """The files of one pod on this machine."""
+
+    def __init__(self, base: Path, namespace: str, name: str, uid: str) -> None:
+        # Names are DNS labels, so `_` separates; a name as long as the API allows still has to fit a file name.
+        label = f"{namespace}_{name}"[: PATH_MAX_NAME - len(uid) - 1]
+        self.path = base / f"{label}_{uid}"
+        self.volumes = self.path / "volumes"
+        self.logs = self.path / "logs"
+
+    @property
+    def existed(self) -> bool:
+        """A node has dealt with this pod before: something of it may have run."""
+        return self.path.exists()
+
+    def root(self, container: str) -> Path:
+        """The folder that stands for `/` of a container."""
+        return self.path / "roots" / container
+
+    def log(self, container: str, restart: int) -> Path:
+        """The log file of a start of a container."""
+        return self.logs / container / f"{restart}.log"
+
+    def starts(self) -> dict[str, int]:
+        """The number of the last start of each container that was ever started (0: the first)."""
+        found: dict[str, int] = {}
+        for file in self.logs.glob("*/*.log"):
+            if file.stem.isdigit():
+                found[file.parent.name] = max(int(file.stem), found.get(file.parent.name, 0))
+        return found
+
+    def create(self) -> None:
+        """Makes the folder, for this user alone: it holds Secrets."""
+        self.volumes.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    def write(self, volume: str, files: Iterable[File]) -> None:
+        """Puts files into a volume; each appears whole, so a running container never reads half of one."""
+        folder = self.volumes / volume
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            target = folder / _inside(file.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(target.name + ".new")
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode), "wb") as stream:
+                stream.write(file.content)
+            os.chmod(partial, file.mode)
+            os.replace(partial, target)
+
+    def adopt(self, volume: str, folder: Path) -> None:
+        """Lets the volume be a folder that exists elsewhere (hostPath, a claim)."""
+        link = self.volumes / volume
+        if not link.is_symlink():
+            link.symlink_to(folder, target_is_directory=folder.is_dir())
+
+    def mount(self, container: str, mounts: Iterable[Object], env: Mapping[str, str]) -> None:
+        """Lays the container's mount paths out below its root.
+
+        Raises VolumeUnavailable for a sub-path that leaves its volume.
+        """
+        root = self.root(container)
+        (root / "tmp").mkdir(parents=True, exist_ok=True)
+        # Shorter paths first, so that a mount inside a mount finds its folder.
+        for mount in sorted(mounts, key=lambda mount: len(PurePosixPath(mount["mountPath"]).parts)):
+            source = self.volumes / mount["name"]
+            sub_path = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
+            if sub_path:
+                source = source / _inside(sub_path)
+                if not source.exists():
+                    source.mkdir(parents=True)
+            place = root / _inside(mount["mountPath"].lstrip("/"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_symlink():
+                place.unlink()
+            elif place.is_dir():
+                shutil.rmtree(place)
+            place.symlink_to(source)
+
+    def discard_files(self) -> None:
+        """Removes volumes and roots, Secrets and tokens first of all; the logs stay until the pod is deleted."""
+        shutil.rmtree(self.volumes, ignore_errors=True)
+        shutil.rmtree(self.path / "roots", ignore_errors=True)
+
+    def remove(self) -> None:
+        """Removes everything."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _sources(volume: Object) -> list[Object]:
+    """The sources of a volume, as if every volume were a projected one."""
+    if "projected" in volume:
+        return list(volume["projected"].get("sources") or ())
+    return [volume]
+
+
+def _object_name(reference: Object) -> str:
+    return str(reference.get("secretName") or reference.get("name") or "")
+
+
+def _from_object(kind: str, reference: Object | None, objects: Objects, mode: int) -> list[File]:
+    if reference is None:
+        return []
+    name, optional = _object_name(reference), bool(reference.get("optional"))
+    try:
+        data = objects.data(kind, name)
+    except ConfigInvalid as error:
+        raise VolumeUnavailable(f"{kind} {name!r}: {error}") from error
+    if data is None:
+        if optional:
+            return []
+        raise VolumeUnavailable(f'{kind.lower()} "{name}" not found')
+    items = reference.get("items")
+    if not items:
+        return [File(key, value, mode) for key, value in data.items()]
+    files = []
+    for item in items:
+        if item["key"] in data:
+            files.append(File(item["path"], data[item["key"]], int(item.get("mode") or mode)))
+        elif not optional:
+            raise VolumeUnavailable(f"references non-existent {kind.lower()} key: {item['key']} of {name!r}")
+    return files
+
+
+def _from_fields(downward: Object, pod: Object, machine: Machine, mode: int) -> list[File]:
+    files = []
+    for item in downward.get("items") or ():
+        try:
+            if "fieldRef" in item:
+                value = field_value(pod, item["fieldRef"].get("fieldPath", ""), machine)
+            else:
+                value = resource_value(pod, {}, item.get("resourceFieldRef") or {}, machine)
+        except ConfigInvalid as error:
+            raise VolumeUnavailable(str(error)) from error
+        files.append(File(item["path"], value.encode(), int(item.get("mode") or mode)))
+    return files
+
+
+def _inside(path: str) -> PurePosixPath:
+    """A relative path without `..`, whatever the API server let through."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise VolumeUnavailable(f"{path!r} leaves its volume: it must be relative and without '..'")
+    return pure
