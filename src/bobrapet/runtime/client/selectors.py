@@ -94,9 +94,8 @@ class LabelSelector:
         for expression in expressions if isinstance(expressions, list) else ():
             operator = _EXPRESSION_OPERATORS.get(expression.get("operator"))
             if operator is None:
-                raise InvalidSelector(
-                    f"label selector: operator {expression.get('operator')!r}; one of {', '.join(_EXPRESSION_OPERATORS)}"
-                )
+                known = ", ".join(_EXPRESSION_OPERATORS)
+                raise InvalidSelector(f"label selector: unknown operator {expression.get('operator')!r}, not {known}")
             requirements.append(Requirement(expression["key"], operator, tuple(expression.get("values") or ())))
         return cls(tuple(requirements))
 
