@@ -2,5 +2,6 @@
 
 from bobrapet.local.apiserver.errors import ApiError, PortTaken, ServerError
 from bobrapet.local.apiserver.server import ApiServer, Options, kubeconfig
+from bobrapet.local.apiserver.subresources import LogSource
 
-__all__ = ["ApiError", "ApiServer", "Options", "PortTaken", "ServerError", "kubeconfig"]
+__all__ = ["ApiError", "ApiServer", "LogSource", "Options", "PortTaken", "ServerError", "kubeconfig"]

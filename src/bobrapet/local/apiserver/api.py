@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-import yaml
-
-from bobrapet.local.apiserver import discovery, errors, patch
+from bobrapet.local.apiserver import decoding, discovery, errors, fields, patch
 from bobrapet.local.apiserver.http import Request, Response, json_response, status_success
 from bobrapet.local.apiserver.reading import ListOptions, Reader
 from bobrapet.local.apiserver.registry import Registry
-from bobrapet.local.apiserver.representation import MetadataOnly, Plain, Representation
+from bobrapet.local.apiserver.representation import Representation, negotiate
 from bobrapet.local.apiserver.rest import Call, DeleteOptions, Rest
+from bobrapet.local.apiserver.reviews import Reviews
+from bobrapet.local.apiserver.subresources import Subresources
 from bobrapet.local.apiserver.types import Object, Resource
+from bobrapet.local.store import Record
 
-_YAML = "application/yaml"
-_BODIES = ("application/json", _YAML, "application/vnd.kubernetes.protobuf")
 _WATCH_TIMEOUT = 1800.0
 """Seconds a watch lasts when the client does not say; the upper half of a kube-apiserver's range."""
 
@@ -36,10 +33,20 @@ class Target:
 class Api:
     """Dispatches requests below /api and /apis."""
 
-    def __init__(self, registry: Registry, rest: Rest, reader: Reader, address: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        rest: Rest,
+        reader: Reader,
+        subresources: Subresources,
+        reviews: Reviews,
+        address: Callable[[], str],
+    ) -> None:
         self._registry = registry
         self._rest = rest
         self._reader = reader
+        self._subresources = subresources
+        self._reviews = reviews
         self._address = address
 
     async def serve(self, request: Request) -> Response:
@@ -56,7 +63,7 @@ class Api:
             target = self._target(group, version, rest)
             return await self._dispatch(request, target)
         if found is None:
-            raise errors.no_such_path()
+            raise errors.no_such_resource() if self._registry.versions(group) else errors.no_such_path()
         return json_response(found)
 
     def _discover(self, request: Request, *, core: bool) -> Response:
@@ -73,7 +80,7 @@ class Api:
             namespace, parts = parts[1], parts[2:]
         resource = self._registry.get(group, version, parts[0])
         if resource is None:
-            if not self._registry.resources(group, version):
+            if not self._registry.versions(group):
                 raise errors.no_such_path()
             raise errors.no_such_resource()
         if len(parts) > 3 or (namespace is not None and not resource.namespaced):
@@ -86,7 +93,36 @@ class Api:
         return Target(resource, namespace, name, subresource)
 
     async def _dispatch(self, request: Request, target: Target) -> Response:
-        call = Call(
+        call = self._call(request, target)
+        if target.resource.verbs == ("create",):
+            if request.method != "POST" or target.name:
+                raise errors.method_not_allowed()
+            return await self._reviews.serve(request, call)
+        if target.subresource and target.subresource != "status":
+            return await self._subresources.serve(request, call)
+        match request.method, bool(target.name):
+            case "GET" | "HEAD", True if not request.query.flag("watch"):
+                return Response(self._representation(request, target.resource).one(self._rest.get(call)))
+            case "GET" | "HEAD", _:
+                return self._read_many(request, target)
+            case "POST", False if target.namespace is not None or not target.resource.namespaced:
+                obj = await self._body(request, call)
+                return self._written(request, call, await self._rest.create(call, obj), 201)
+            case "PUT", True:
+                obj = await self._body(request, call)
+                record, created = await self._rest.update(call, obj)
+                return self._written(request, call, record, 201 if created else 200)
+            case "PATCH", True:
+                record, created = await self._patch(request, call)
+                return self._written(request, call, record, 201 if created else 200)
+            case "DELETE", True if not target.subresource:
+                return await self._delete(request, call)
+            case "DELETE", False:
+                return await self._delete_collection(request, target)
+        raise errors.method_not_allowed()
+
+    def _call(self, request: Request, target: Target) -> Call:
+        return Call(
             user=request.user,
             resource=target.resource,
             namespace=target.namespace or "",
@@ -94,28 +130,8 @@ class Api:
             subresource=target.subresource,
             now=request.now,
             dry_run=_dry_run(request),
-            field_manager=request.query.get("fieldManager"),
+            field_manager=request.query.get("fieldManager") or _agent(request),
         )
-        match request.method, bool(target.name):
-            case "GET", True if not request.query.flag("watch"):
-                record = self._rest.get(call)
-                return Response(self._representation(request, target.resource).one(record))
-            case "GET", _:
-                return self._read_many(request, target)
-            case "POST", False if target.namespace is not None or not target.resource.namespaced:
-                obj = await self._body(request, target.resource)
-                return self._written(request, call, await self._rest.create(call, obj), 201)
-            case "PUT", True:
-                obj = await self._body(request, target.resource)
-                record, created = await self._rest.update(call, obj)
-                return self._written(request, call, record, 201 if created else 200)
-            case "PATCH", True:
-                return await self._patch(request, call)
-            case "DELETE", True if not target.subresource:
-                return await self._delete(request, call)
-            case "DELETE", False:
-                return await self._delete_collection(request, target)
-        raise errors.method_not_allowed(target.resource, request.method)
 
     def _read_many(self, request: Request, target: Target) -> Response:
         options = _list_options(request, target)
@@ -124,23 +140,24 @@ class Api:
             return Response(self._reader.watch(target.resource, options, representation))
         return Response(self._reader.list(target.resource, options, representation))
 
-    async def _patch(self, request: Request, call: Call) -> Response:
+    async def _patch(self, request: Request, call: Call) -> tuple[Record, bool]:
         body = await request.read()
-        transform: Callable[[Object], Object]
-        match request.content_type:
-            case patch.MERGE:
-                given = decode(body, "application/json")
+        if request.content_type not in patch.types_for(call.resource):
+            raise errors.unsupported_media_type(patch.types_for(call.resource))
+        validation = fields.level(request.query.get("fieldValidation"))
+        change = patch.parse(request.content_type, body, call.resource)
 
-                def transform(obj: Object) -> Object:
-                    return _object(patch.merge(obj, given))
-            case patch.JSON_PATCH:
-                operations = patch.parse_json_patch(body)
+        def transform(obj: Object) -> Object:
+            before = obj["metadata"]["name"]
+            patched = change(obj)
+            if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
+                raise errors.bad_request("the patch leaves no object")
+            if patched["metadata"].get("name") != before:
+                raise errors.name_mismatch(patched["metadata"].get("name", ""), before)
+            fields.conform_patched(call, patched, validation)
+            return patched
 
-                def transform(obj: Object) -> Object:
-                    return _object(patch.apply_json_patch(obj, operations))
-            case _:
-                raise errors.unsupported_media_type(request.content_type, (patch.JSON_PATCH, patch.MERGE))
-        return self._written(request, call, await self._rest.write(call, transform), 200)
+        return await self._rest.write(call, transform), False
 
     async def _delete(self, request: Request, call: Call) -> Response:
         deleted = await self._rest.delete(call, await self._delete_options(request))
@@ -157,14 +174,7 @@ class Api:
         chosen = _list_options(request, target)
         before = self._reader.list(target.resource, chosen, self._representation(request, target.resource))
         for record in self._reader.matching(target.resource, chosen):
-            call = Call(
-                user=request.user,
-                resource=target.resource,
-                namespace=record.key.namespace,
-                name=record.key.name,
-                now=request.now,
-                dry_run=_dry_run(request),
-            )
+            call = self._call(request, Target(target.resource, record.key.namespace, record.key.name, ""))
             try:
                 await self._rest.delete(call, options)
             except errors.ApiError as error:
@@ -174,7 +184,7 @@ class Api:
 
     async def _delete_options(self, request: Request) -> DeleteOptions:
         body = await request.read()
-        given = decode(body, request.content_type or "application/json") if body else {}
+        given = decoding.decode(body, request.content_type) if body else {}
         preconditions = given.get("preconditions") or {}
         grace = given.get("gracePeriodSeconds")
         if grace is None:
@@ -190,60 +200,27 @@ class Api:
             resource_version=preconditions.get("resourceVersion", ""),
         )
 
-    async def _body(self, request: Request, resource: Resource) -> Object:
-        obj = decode(await request.read(), request.content_type or "application/json")
-        kind, api_version = obj.get("kind"), obj.get("apiVersion")
-        if not kind or not api_version:
-            obj["kind"], obj["apiVersion"] = kind or resource.kind, api_version or resource.api_version
-        elif (api_version, kind) != (resource.api_version, resource.kind):
-            raise errors.bad_request(
-                f"{kind} in version {api_version!r} cannot be handled as a {resource.kind}: "
-                f"converting ({api_version}, Kind={kind}) to ({resource.api_version}, Kind={resource.kind}): "
-                "unknown conversion"
-            )
-        _object(obj)
-        resource.strategy.default(obj)
+    async def _body(self, request: Request, call: Call) -> Object:
+        obj = decoding.decode_for(call.resource, await request.read(), request.content_type)
+        fields.conform(call, obj, fields.level(request.query.get("fieldValidation")))
         return obj
 
-    def _written(self, request: Request, call: Call, record: Any, code: int) -> Response:
+    def _written(self, request: Request, call: Call, record: Record, code: int) -> Response:
         body = self._representation(request, call.resource).one(record)
-        return Response(body, code)
+        return Response(body, code, warnings=call.warnings)
 
     def _representation(self, request: Request, resource: Resource) -> Representation:
-        accept = request.headers.get("Accept", "")
-        if "as=PartialObjectMetadata" in accept:
-            return MetadataOnly()
-        return Plain(resource)
-
-
-def decode(body: bytes, content_type: str) -> Object:
-    """The object of a request body; 400 when it is none, 415 for other formats."""
-    if content_type == _YAML:
-        try:
-            value = yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except yaml.YAMLError as error:
-            raise errors.bad_request(f"error converting YAML to JSON: {error}") from None
-    elif content_type == "application/json":
-        try:
-            value = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
-            raise errors.bad_request(f"error decoding body: {error}") from None
-    else:
-        raise errors.unsupported_media_type(content_type, _BODIES)
-    if not isinstance(value, dict):
-        raise errors.bad_request("the body of the request is no object")
-    return value
-
-
-def _object(value: Any) -> Object:
-    """Makes sure that what was decoded or patched has the shape of an object."""
-    if not isinstance(value, dict) or not isinstance(value.setdefault("metadata", {}), dict):
-        raise errors.bad_request("the body of the request is no Kubernetes object")
-    return value
+        query = request.query.get("includeObject")
+        return negotiate(request.headers.get("Accept", ""), query, resource, request.now)
 
 
 def _split(parts: list[str]) -> tuple[str, str, list[str]]:
     return parts[1], parts[2] if len(parts) > 2 else "", parts[3:]
+
+
+def _agent(request: Request) -> str:
+    """The field manager of a client that names none: its program."""
+    return request.headers.get("User-Agent", "unknown").partition("/")[0][:128]
 
 
 def _dry_run(request: Request) -> bool:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from bobrapet.local.apiserver.errors import FieldError
 from bobrapet.local.apiserver.metadata import timestamp
 from bobrapet.local.apiserver.registry import Registry
+from bobrapet.local.apiserver.schema import Schema, fill_defaults, prune, structural
 from bobrapet.local.apiserver.strategy import Strategy, Writing
+from bobrapet.local.apiserver.typed import convert, type_schema
 from bobrapet.local.apiserver.types import Column, Object, Resource
+from bobrapet.local.apiserver.validation import NOTHING, validate
+
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+"""Holds a definition until its objects are gone."""
+
+_METADATA = type_schema("meta/v1.ObjectMeta")
 
 
 class CustomStrategy(Strategy):
@@ -15,8 +23,23 @@ class CustomStrategy(Strategy):
     has_generation = True
     unconditional_update = False
 
-    def __init__(self, *, has_status: bool) -> None:
+    custom = True
+
+    def __init__(self, schema: Schema, *, has_status: bool) -> None:
+        super().__init__(schema)
         self.has_status = has_status
+
+    def conform(self, obj: Object, unknown: list[str]) -> None:
+        """Prunes and defaults by the structural schema; metadata by its type."""
+        convert(_METADATA, obj["metadata"], unknown, "metadata")
+        metadata = obj.pop("metadata")
+        prune(self.schema, obj, "", unknown)
+        obj["metadata"] = metadata
+        fill_defaults(self.schema, obj)
+
+    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
+        """The value checks of the schema, on what changed."""
+        return validate(self.schema, obj, "", NOTHING if old is None else old)
 
     def prepare_status_update(self, obj: Object, old: Object, writing: Writing) -> None:
         """Only the status changes."""
@@ -57,6 +80,9 @@ class DefinitionStrategy(Strategy):
     def prepare_create(self, obj: Object, writing: Writing) -> None:
         """Accepts the names and establishes the definition."""
         super().prepare_create(obj, writing)
+        finalizers = obj["metadata"].setdefault("finalizers", [])
+        if CLEANUP_FINALIZER not in finalizers:
+            finalizers.append(CLEANUP_FINALIZER)
         obj["status"] = _established(obj, timestamp(writing.now), [])
 
     def prepare_update(self, obj: Object, old: Object, writing: Writing) -> None:
@@ -66,7 +92,7 @@ class DefinitionStrategy(Strategy):
         since = (old.get("status", {}).get("conditions") or [{}])[0].get("lastTransitionTime")
         obj["status"] = _established(obj, since or timestamp(writing.now), stored)
 
-    def validate(self, obj: Object) -> list[FieldError]:
+    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
         """The name has to be plural.group."""
         spec = obj["spec"]
         expected = f"{spec['names'].get('plural', '')}.{spec.get('group', '')}"
@@ -93,6 +119,7 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
     names = spec["names"]
     group = spec["group"]
     subresources = version.get("subresources") or {}
+    schema = _root(version.get("schema", {}).get("openAPIV3Schema") or {})
     return Resource(
         group=group,
         version=version["name"],
@@ -101,7 +128,8 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
         list_kind=names.get("listKind", ""),
         singular=names.get("singular", names["kind"].lower()),
         namespaced=spec["scope"] == "Namespaced",
-        strategy=CustomStrategy(has_status="status" in subresources),
+        schema=schema,
+        strategy=CustomStrategy(schema, has_status="status" in subresources),
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=frozenset(subresources),
@@ -123,6 +151,16 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
             for field in version.get("selectableFields") or ()
         },
     )
+
+
+def _root(given: Object) -> Schema:
+    """The schema of a whole object: what every object has is always known."""
+    schema = structural(given)
+    for name in ("apiVersion", "kind"):
+        schema.properties[name] = Schema("string")
+    # Metadata has a type of its own; a CRD may only narrow its name.
+    schema.properties["metadata"] = Schema("object")
+    return schema
 
 
 def _established(obj: Object, since: str, stored: list[str]) -> Object:

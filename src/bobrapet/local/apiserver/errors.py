@@ -93,7 +93,7 @@ def not_found(resource: Resource, name: str) -> ApiError:
 
 def no_such_resource() -> ApiError:
     """404 for a path below a known group that names nothing."""
-    return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
+    return ApiError(404, "NotFound", "the server could not find the requested resource")
 
 
 class NoSuchPath(ApiError):
@@ -144,9 +144,35 @@ def invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> ApiE
     return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told}', details=details)
 
 
+def unpatchable(fault: FieldError) -> ApiError:
+    """422 for a patch whose result cannot be an object."""
+    return ApiError(422, "Invalid", f' "" is invalid: {fault}', details={"causes": [fault.cause()]})
+
+
+def invalid_options(
+    field: str, message: str, *, kind: str = "ListOptions", reason: str = "FieldValueNotSupported"
+) -> ApiError:
+    """422 for query parameters that do not go together."""
+    fault = FieldError(field, message, reason)
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": [fault.cause()]}
+    return ApiError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {fault}', details=details)
+
+
+def invalid_token_request(name: str, message: str) -> ApiError:
+    """422 for a token that cannot be issued as asked."""
+    fault = FieldError("spec.expirationSeconds", message)
+    details = {"name": name, "group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [fault.cause()]}
+    return ApiError(422, "Invalid", f'TokenRequest.authentication.k8s.io "{name}" is invalid: {fault}', details=details)
+
+
 def bad_request(message: str) -> ApiError:
     """400."""
     return ApiError(400, "BadRequest", message)
+
+
+def name_mismatch(given: str, path: str) -> ApiError:
+    """400 for an object that is not the one of the URL."""
+    return bad_request(f"the name of the object ({given}) does not match the name on the URL ({path})")
 
 
 def forbidden(resource: Resource, name: str, why: str, *, causes: Iterable[Object] = ()) -> ApiError:
@@ -163,11 +189,9 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def method_not_allowed(resource: Resource, action: str) -> ApiError:
+def method_not_allowed() -> ApiError:
     """405."""
-    return ApiError(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
-    )
+    return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
 def expired(message: str) -> ApiError:
@@ -177,7 +201,7 @@ def expired(message: str) -> ApiError:
 
 def too_large_revision(asked: int, current: int) -> ApiError:
     """504 for a revision that does not exist yet."""
-    message = f"Too large resource version: {asked}, current: {current}"
+    message = f"Timeout: Too large resource version: {asked}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return ApiError(
         504,
@@ -188,7 +212,7 @@ def too_large_revision(asked: int, current: int) -> ApiError:
     )
 
 
-def unsupported_media_type(given: str, accepted: Iterable[str]) -> ApiError:
+def unsupported_media_type(accepted: Iterable[str]) -> ApiError:
     """415."""
     message = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
     return ApiError(415, "UnsupportedMediaType", message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,6 +85,7 @@ class Response:
     code: int = 200
     content_type: str = JSON
     headers: dict[str, str] | None = None
+    warnings: Sequence[str] = ()
 
 
 def json_response(value: Any, code: int = 200) -> Response:
@@ -119,8 +120,12 @@ class Front:
             failure = errors.internal(f"{type(error).__name__}: {error}")
             response = Response(_encode(failure.status()), failure.code)
         if isinstance(response.body, bytes):
-            headers = {"Content-Type": response.content_type, **(response.headers or {})}
-            return web.Response(body=response.body, status=response.code, headers=headers)
+            answer = web.Response(body=response.body, status=response.code)
+            answer.headers["Content-Type"] = response.content_type
+            answer.headers.update(response.headers or {})
+            for text in response.warnings:
+                answer.headers.add("Warning", _warning(text))
+            return answer
         return await self._stream(raw, response, response.body)
 
     async def _answer(self, raw: web.BaseRequest) -> Response:
@@ -161,6 +166,11 @@ class Front:
             if close is not None:
                 await close()
         return out
+
+
+def _warning(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'
 
 
 async def _read(raw: web.BaseRequest) -> bytes:

@@ -1,164 +1,224 @@
 """The built-in kinds that are served, as a table.
 
-What a kind does beyond being stored is in `builtin/`; what its fields are is in `builtin/schemas.json`.
+What a kind does beyond being stored is in `builtin/`, what its fields are in `tables/types.json`, how it looks in a
+table in `printers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
+from bobrapet.local.apiserver.builtin import core, events, pods, workloads
 from bobrapet.local.apiserver.crd import DefinitionStrategy
+from bobrapet.local.apiserver.printers import COLUMNS
 from bobrapet.local.apiserver.strategy import Strategy
+from bobrapet.local.apiserver.typed import type_schema
 from bobrapet.local.apiserver.types import ALL_VERBS, Resource
 
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_POD_FIELDS = {
+    name: name
+    for name in (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.nominatedNodeName",
+    )
+}
 _EVENT_FIELDS = {
-    "involvedObject.kind": "involvedObject.kind",
-    "involvedObject.namespace": "involvedObject.namespace",
-    "involvedObject.name": "involvedObject.name",
-    "involvedObject.uid": "involvedObject.uid",
-    "involvedObject.apiVersion": "involvedObject.apiVersion",
-    "involvedObject.resourceVersion": "involvedObject.resourceVersion",
-    "involvedObject.fieldPath": "involvedObject.fieldPath",
+    **{f"involvedObject.{name}": f"involvedObject.{name}" for name in _REFERENCE},
     "reason": "reason",
     "reportingComponent": "reportingComponent",
     "source": "source.component|reportingComponent",
     "type": "type",
 }
-_POD_FIELDS = {
-    "spec.nodeName": "spec.nodeName",
-    "spec.restartPolicy": "spec.restartPolicy",
-    "spec.schedulerName": "spec.schedulerName",
-    "spec.serviceAccountName": "spec.serviceAccountName",
-    "spec.hostNetwork": "spec.hostNetwork",
-    "status.phase": "status.phase",
-    "status.podIP": "status.podIP",
-    "status.nominatedNodeName": "status.nominatedNodeName",
+_NEW_EVENT_FIELDS = {
+    **{f"regarding.{name}": f"involvedObject.{name}" for name in _REFERENCE},
+    "reason": "reason",
+    "reportingController": "reportingComponent",
+    "type": "type",
 }
 
 
-class Plain(Strategy):
-    """A kind without status and generation: ConfigMap, Secret, Role ..."""
-
-
-class Stateful(Strategy):
-    """A kind with spec, status and generation."""
-
-    has_status = True
-    has_generation = True
-
-
-class StatusOnly(Strategy):
-    """A kind with status, whose generation is not counted."""
-
-    has_status = True
-
-
 @dataclass(frozen=True, slots=True)
-class _Row:
-    group_version: str
+class _Kind:
     kind: str
     plural: str
-    strategy: Strategy
+    strategy: type[Strategy]
     short: str = ""
-    namespaced: bool = True
+    cluster: bool = False
     subresources: str = ""
     categories: str = ""
-    fields: dict[str, str] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    stored_as: str = ""
+    storage: str = ""
 
 
-_ROWS = (
-    _Row(
-        "v1",
-        "Namespace",
-        "namespaces",
-        StatusOnly(),
-        "ns",
-        False,
-        "status finalize",
-        fields={"status.phase": "status.phase"},
-    ),
-    _Row("v1", "Pod", "pods", Stateful(), "po", True, "status log binding eviction", "all", _POD_FIELDS),
-    _Row(
-        "v1",
-        "Service",
-        "services",
-        StatusOnly(),
-        "svc",
-        True,
-        "status",
-        "all",
-        {"spec.clusterIP": "spec.clusterIP", "spec.type": "spec.type"},
-    ),
-    _Row("v1", "Secret", "secrets", Plain(), fields={"type": "type"}),
-    _Row("v1", "ConfigMap", "configmaps", Plain(), "cm"),
-    _Row("v1", "ServiceAccount", "serviceaccounts", Plain(), "sa", True, "token"),
-    _Row("v1", "PersistentVolumeClaim", "persistentvolumeclaims", StatusOnly(), "pvc", True, "status"),
-    _Row(
-        "v1", "Node", "nodes", StatusOnly(), "no", False, "status", fields={"spec.unschedulable": "spec.unschedulable"}
-    ),
-    _Row("v1", "Event", "events", Plain(), "ev", fields=_EVENT_FIELDS),
-    _Row("v1", "Endpoints", "endpoints", Plain(), "ep"),
-    _Row("apps/v1", "Deployment", "deployments", Stateful(), "deploy", True, "status scale", "all"),
-    _Row("apps/v1", "StatefulSet", "statefulsets", Stateful(), "sts", True, "status scale", "all"),
-    _Row("apps/v1", "ReplicaSet", "replicasets", Stateful(), "rs", True, "status scale", "all"),
-    _Row("batch/v1", "Job", "jobs", Stateful(), "", True, "status", "all", {"status.successful": "status.succeeded"}),
-    _Row("batch/v1", "CronJob", "cronjobs", Stateful(), "cj", True, "status", "all"),
-    _Row("coordination.k8s.io/v1", "Lease", "leases", Plain()),
-    _Row("rbac.authorization.k8s.io/v1", "Role", "roles", Plain()),
-    _Row("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", Plain()),
-    _Row("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", Plain(), "", False),
-    _Row("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", Plain(), "", False),
-    _Row(
-        "apiextensions.k8s.io/v1",
-        "CustomResourceDefinition",
-        "customresourcedefinitions",
-        DefinitionStrategy(),
-        "crd crds",
-        False,
-        "status",
-        "api-extensions",
-    ),
-    _Row(
-        "admissionregistration.k8s.io/v1",
-        "MutatingWebhookConfiguration",
-        "mutatingwebhookconfigurations",
-        Plain(),
-        "",
-        False,
-        "",
-        "api-extensions",
-    ),
-    _Row(
-        "admissionregistration.k8s.io/v1",
-        "ValidatingWebhookConfiguration",
-        "validatingwebhookconfigurations",
-        Plain(),
-        "",
-        False,
-        "",
-        "api-extensions",
-    ),
-    _Row("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", Plain(), "pc", False),
+_PLAIN, _STATUS, _GENERATION, _RBAC = (
+    core.PlainStrategy,
+    core.StatusStrategy,
+    core.GenerationStrategy,
+    core.RbacStrategy,
 )
+
+
+def _scaled(kind: str, plural: str, strategy: type[Strategy], short: str) -> _Kind:
+    return _Kind(kind, plural, strategy, short, subresources="status scale", categories="all")
+
+
+_KINDS: dict[str, tuple[_Kind, ...]] = {
+    "v1": (
+        _Kind("ConfigMap", "configmaps", core.ConfigMapStrategy, "cm"),
+        _Kind("Endpoints", "endpoints", _PLAIN, "ep"),
+        _Kind("Event", "events", core.EventStrategy, "ev", fields=_EVENT_FIELDS),
+        _Kind("LimitRange", "limitranges", _PLAIN, "limits"),
+        _Kind(
+            "Namespace",
+            "namespaces",
+            core.NamespaceStrategy,
+            "ns",
+            cluster=True,
+            subresources="status finalize",
+            fields={"status.phase": "status.phase"},
+        ),
+        _Kind(
+            "Node",
+            "nodes",
+            _STATUS,
+            "no",
+            cluster=True,
+            subresources="status",
+            fields={"spec.unschedulable": "spec.unschedulable"},
+        ),
+        _Kind("PersistentVolume", "persistentvolumes", _STATUS, "pv", cluster=True, subresources="status"),
+        _Kind("PersistentVolumeClaim", "persistentvolumeclaims", core.ClaimStrategy, "pvc", subresources="status"),
+        _Kind(
+            "Pod",
+            "pods",
+            pods.PodStrategy,
+            "po",
+            subresources="status log binding eviction",
+            categories="all",
+            fields=_POD_FIELDS,
+        ),
+        _Kind("ResourceQuota", "resourcequotas", _STATUS, "quota", subresources="status"),
+        _Kind("Secret", "secrets", core.SecretStrategy, fields={"type": "type"}),
+        _Kind(
+            "Service",
+            "services",
+            core.ServiceStrategy,
+            "svc",
+            subresources="status",
+            categories="all",
+            fields={"spec.clusterIP": "spec.clusterIP", "spec.type": "spec.type"},
+        ),
+        _Kind("ServiceAccount", "serviceaccounts", _PLAIN, "sa", subresources="token"),
+    ),
+    "apiextensions.k8s.io/v1": (
+        _Kind(
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            DefinitionStrategy,
+            "crd crds",
+            cluster=True,
+            subresources="status",
+            categories="api-extensions",
+        ),
+    ),
+    "admissionregistration.k8s.io/v1": tuple(
+        _Kind(
+            f"{word}WebhookConfiguration",
+            f"{word.lower()}webhookconfigurations",
+            core.HookStrategy,
+            cluster=True,
+            categories="api-extensions",
+        )
+        for word in ("Mutating", "Validating")
+    ),
+    "apps/v1": (
+        _Kind("ControllerRevision", "controllerrevisions", _PLAIN),
+        _Kind("DaemonSet", "daemonsets", workloads.DaemonSetStrategy, "ds", subresources="status", categories="all"),
+        _scaled("Deployment", "deployments", workloads.DeploymentStrategy, "deploy"),
+        _scaled("ReplicaSet", "replicasets", workloads.ReplicaSetStrategy, "rs"),
+        _scaled("StatefulSet", "statefulsets", workloads.StatefulSetStrategy, "sts"),
+    ),
+    "autoscaling/v2": (
+        _Kind(
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            _STATUS,
+            "hpa",
+            subresources="status",
+            categories="all",
+        ),
+    ),
+    "batch/v1": (
+        _Kind("CronJob", "cronjobs", workloads.CronJobStrategy, "cj", subresources="status", categories="all"),
+        _Kind(
+            "Job",
+            "jobs",
+            workloads.JobStrategy,
+            subresources="status",
+            categories="all",
+            fields={"status.successful": "status.succeeded"},
+        ),
+    ),
+    "coordination.k8s.io/v1": (_Kind("Lease", "leases", core.LeaseStrategy),),
+    "discovery.k8s.io/v1": (_Kind("EndpointSlice", "endpointslices", core.GenerationStrategy),),
+    "events.k8s.io/v1": (
+        _Kind(
+            "Event",
+            "events",
+            events.NewEventStrategy,
+            "ev",
+            fields=_NEW_EVENT_FIELDS,
+            stored_as="v1",
+            storage="events",
+        ),
+    ),
+    "networking.k8s.io/v1": (
+        _Kind("Ingress", "ingresses", _GENERATION, "ing", subresources="status"),
+        _Kind("IngressClass", "ingressclasses", _PLAIN, cluster=True),
+        _Kind("NetworkPolicy", "networkpolicies", _GENERATION, "netpol"),
+    ),
+    "policy/v1": (_Kind("PodDisruptionBudget", "poddisruptionbudgets", _GENERATION, "pdb", subresources="status"),),
+    "rbac.authorization.k8s.io/v1": (
+        _Kind("ClusterRole", "clusterroles", _RBAC, cluster=True),
+        _Kind("ClusterRoleBinding", "clusterrolebindings", _RBAC, cluster=True),
+        _Kind("Role", "roles", _RBAC),
+        _Kind("RoleBinding", "rolebindings", _RBAC),
+    ),
+    "scheduling.k8s.io/v1": (_Kind("PriorityClass", "priorityclasses", _PLAIN, "pc", cluster=True),),
+    "storage.k8s.io/v1": (_Kind("StorageClass", "storageclasses", _PLAIN, "sc", cluster=True),),
+}
 
 
 def builtin_resources() -> Iterator[Resource]:
     """Every built-in resource."""
-    for row in _ROWS:
-        group, _, version = row.group_version.rpartition("/")
-        yield Resource(
-            group=group,
-            version=version,
-            plural=row.plural,
-            kind=row.kind,
-            singular=row.kind.lower(),
-            namespaced=row.namespaced,
-            strategy=row.strategy,
-            short_names=tuple(row.short.split()),
-            categories=tuple(row.categories.split()),
-            verbs=ALL_VERBS,
-            subresources=frozenset(row.subresources.split()),
-            storage=f"{row.plural}.{group}" if group else row.plural,
-            fields=row.fields or {},
-        )
+    for group_version, kinds in _KINDS.items():
+        group, _, version = group_version.rpartition("/")
+        for kind in kinds:
+            schema = type_schema(f"{group.split('.')[0] or 'core'}/{version}.{kind.kind}")
+            yield Resource(
+                group=group,
+                version=version,
+                plural=kind.plural,
+                kind=kind.kind,
+                singular=kind.kind.lower(),
+                namespaced=not kind.cluster,
+                schema=schema,
+                strategy=kind.strategy(schema),
+                short_names=tuple(kind.short.split()),
+                categories=tuple(kind.categories.split()),
+                verbs=ALL_VERBS,
+                subresources=frozenset(kind.subresources.split()),
+                stored_as=kind.stored_as,
+                storage=kind.storage or (f"{kind.plural}.{group}" if group else kind.plural),
+                columns=COLUMNS.get((group, kind.kind), ()),
+                fields=kind.fields,
+            )

@@ -12,6 +12,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, dict[str, Resource]]] = {}
+        self._storages: dict[str, Resource] = {}
+        self._storages_generation = -1
         self.generation = 0
         """Counts changes, so that what is derived (discovery, OpenAPI) can be cached."""
 
@@ -46,6 +48,13 @@ class Registry:
                 return resource
         return None
 
+    def by_storage(self, storage: str) -> Resource | None:
+        """The resource, in its stored version, that is kept under this name."""
+        if self._storages_generation != self.generation:
+            self._storages = {resource.storage: resource for resource in self.stored()}
+            self._storages_generation = self.generation
+        return self._storages.get(storage)
+
     def groups(self) -> list[str]:
         """All groups, the core group ("") included."""
         return list(self._groups)
@@ -67,7 +76,7 @@ class Registry:
 
     def stored(self) -> Iterator[Resource]:
         """One resource per store name, in the version that is stored."""
-        return (resource for resource in self.all() if not resource.stored_as)
+        return (resource for resource in self.all() if resource.storage and not resource.stored_as)
 
 
 def _priority(version: str) -> tuple[int, int, int, str]:

@@ -7,7 +7,7 @@ was faster, unless the client insisted on a resourceVersion.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -24,8 +24,6 @@ OBJECT_LIMIT = 1536 * 1024
 _NAME_ATTEMPTS = 8
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
-
-Warn = Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +44,15 @@ class Call:
     def key(self) -> Key:
         """Where the object lives."""
         return Key(self.resource.storage, self.namespace, self.name)
+
+    def without_subresource(self) -> Call:
+        """The same call on the object as a whole."""
+        return replace(self, subresource="")
+
+    def warn(self, text: str) -> None:
+        """Tells the client something in a Warning header, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def writing(self) -> Writing:
         """The part a strategy sees."""
@@ -102,9 +109,7 @@ class Rest:
         if meta.get("resourceVersion"):
             raise errors.ApiError(500, "", "resourceVersion should not be set on objects to be created")
         if call.name and meta.setdefault("name", call.name) != call.name:
-            raise errors.bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
-            )
+            raise errors.name_mismatch(meta["name"], call.name)
         base = meta.get("generateName", "")
         generate = bool(base) and not meta.get("name")
         metadata.initialise(obj, call.namespace, call.now)
@@ -135,9 +140,7 @@ class Rest:
             given = obj["metadata"].get("name")
             if not given:
                 raise errors.bad_request("name must be provided")
-            raise errors.bad_request(
-                f"the name of the object ({given}) does not match the name on the URL ({call.name})"
-            )
+            raise errors.name_mismatch(given, call.name)
         self._namespace_of(call, obj)
         resource = call.resource
         if self._store.get(call.key) is None and resource.strategy.create_on_update and not call.subresource:
@@ -230,7 +233,7 @@ class Rest:
             strategy.prepare_update(obj, old, call.writing())
         await self._admission.admit(call, "UPDATE", obj, old)
         faults += metadata.validate_update(obj, old) + metadata.validate(obj, resource)
-        faults += strategy.validate(obj) + strategy.validate_update(obj, old)
+        faults += strategy.validate(obj, old)
         self._check(call, faults)
 
     async def _store_update(self, call: Call, obj: Object, old: Object, revision: int) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bobrapet.local.apiserver.errors import bad_request
 from bobrapet.local.apiserver.metadata import label_value_errors, qualified_name_errors, quote
@@ -106,19 +107,32 @@ def fields(text: str) -> tuple[Requirement, ...]:
     return tuple(requirements)
 
 
-def from_label_selector(selector: Mapping[str, object] | None) -> Match | None:
-    """A predicate from a LabelSelector object (matchLabels, matchExpressions)."""
-    requirements = []
-    if selector:
-        match_labels = selector.get("matchLabels") or {}
-        assert isinstance(match_labels, dict)
-        requirements += [Requirement(key, "In", (value,)) for key, value in match_labels.items()]
-        expressions = selector.get("matchExpressions") or []
-        assert isinstance(expressions, list)
-        requirements += [
-            Requirement(entry["key"], entry["operator"], tuple(entry.get("values") or ())) for entry in expressions
-        ]
+def from_label_selector(selector: Mapping[str, Any] | None) -> Match | None:
+    """A predicate from a LabelSelector object; None when it selects everything."""
+    given = selector or {}
+    requirements = [Requirement(key, "In", (value,)) for key, value in (given.get("matchLabels") or {}).items()]
+    requirements += [
+        Requirement(entry["key"], entry["operator"], tuple(entry.get("values") or ()))
+        for entry in given.get("matchExpressions") or ()
+    ]
     return all_of(tuple(requirements))
+
+
+def selector_text(selector: Mapping[str, Any] | None) -> str:
+    """A LabelSelector object as a query string."""
+    if not selector:
+        return ""
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for entry in selector.get("matchExpressions") or ():
+        values = ",".join(sorted(entry.get("values") or ()))
+        match entry["operator"]:
+            case "In" | "NotIn":
+                parts.append(f"{entry['key']} {entry['operator'].lower()} ({values})")
+            case "Exists":
+                parts.append(entry["key"])
+            case _:
+                parts.append(f"!{entry['key']}")
+    return ",".join(parts)
 
 
 def _requirement(text: str, key: str, operator: str, take: Callable[[], str]) -> Requirement:

@@ -9,7 +9,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,24 @@ from aiohttp import web
 from bobrapet import __version__
 from bobrapet.local.apiserver import crd, discovery, errors, pki
 from bobrapet.local.apiserver.api import Api
+from bobrapet.local.apiserver.authorization import AllowAuthenticated, Authorizer
+from bobrapet.local.apiserver.collector import Collector
 from bobrapet.local.apiserver.errors import PortTaken
 from bobrapet.local.apiserver.http import Front, Request, Response, json_response
 from bobrapet.local.apiserver.kinds import builtin_resources
+from bobrapet.local.apiserver.lifecycle import DEFINITIONS, Lifecycle, NamespaceLifecycle
 from bobrapet.local.apiserver.openapi import OpenApi
 from bobrapet.local.apiserver.reading import Reader
 from bobrapet.local.apiserver.registry import Registry
-from bobrapet.local.apiserver.rest import Call, Rest
-from bobrapet.local.apiserver.tokens import ADMIN, Tokens
+from bobrapet.local.apiserver.rest import Rest
+from bobrapet.local.apiserver.reviews import Reviews, review_resources
+from bobrapet.local.apiserver.subresources import LogSource, Subresources
+from bobrapet.local.apiserver.tokens import Tokens
 from bobrapet.local.apiserver.types import Object
 from bobrapet.local.store import Change, ChangeType, Key, Store
 
 _SHUTDOWN = 1.0
 """Seconds that requests in flight get to finish."""
-_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
-_NAMESPACES = ("default", "kube-system")
 
 
 def _utc_now() -> datetime:
@@ -56,6 +59,12 @@ class Options:
     durable: bool = False
     """Whether an acknowledged write also survives a power cut, not only a crash of the process. Slower."""
 
+    logs: LogSource | None = None
+    """Where `pods/log` reads; may be set later with `ApiServer.serve_logs`."""
+
+    authorizer: Authorizer = field(default_factory=AllowAuthenticated)
+    """Who may do what."""
+
     now: Callable[[], datetime] = _utc_now
     """The clock of creation times and token lifetimes."""
 
@@ -69,8 +78,20 @@ class ApiServer:
         self._store = Store(directory / "store" if directory else None, durable=self._options.durable)
         self._registry = Registry()
         self._reader = Reader(self._store)
-        self._rest = Rest(self._store, _AdmitAll())
-        self._api = Api(self._registry, self._rest, self._reader, lambda: f"{self._options.host}:{self.port}")
+        self._rest = Rest(self._store, NamespaceLifecycle(self._store, self._registry))
+        self._subresources = Subresources(self._rest, self._options.logs)
+        self._reviews = Reviews(self._options.authorizer)
+        self._api = Api(
+            self._registry,
+            self._rest,
+            self._reader,
+            self._subresources,
+            self._reviews,
+            lambda: f"{self._options.host}:{self.port}",
+        )
+        now = self._options.now
+        self._lifecycle = Lifecycle(self._store, self._registry, self._rest, now, lambda: self.ca_pem)
+        self._collector = Collector(self._store, self._registry, self._rest, now)
         self._openapi = OpenApi(self._registry)
         self._runner: web.ServerRunner | None = None
         self._identity: _Identity | None = None
@@ -100,16 +121,17 @@ class ApiServer:
         try:
             identity = self._identity = _Identity.load(options)
             self._tokens = Tokens(identity.admin_token, identity.pki.token_key, self._uid_of, options.now)
-            for resource in builtin_resources():
+            self._subresources.tokens = self._reviews.tokens = self._tokens
+            for resource in (*builtin_resources(), *review_resources()):
                 self._registry.add(resource)
-            for record in self._store.list(_DEFINITIONS):
+            for record in self._store.list(DEFINITIONS):
                 crd.serve(self._registry, record.object())
             self._store.subscribe(self._changed)
-            for name in _NAMESPACES:
-                await self._ensure_namespace(name)
+            await self._lifecycle.start()
+            self._collector.start()
             await self._listen(identity)
         except BaseException:
-            await self._store.close()
+            await self.stop()
             raise
 
     async def stop(self) -> None:
@@ -118,7 +140,13 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._collector.stop()
+        await self._lifecycle.stop()
         await self._store.close()
+
+    def serve_logs(self, logs: LogSource) -> None:
+        """Lets `pods/log` read from whoever runs pods."""
+        self._subresources.logs = logs
 
     async def issue_token(self, namespace: str, account: str, *, seconds: int = 3600) -> str:
         """A bearer token of an existing ServiceAccount."""
@@ -170,20 +198,12 @@ class ApiServer:
         raise errors.no_such_path()
 
     def _changed(self, change: Change) -> None:
-        if change.record.key.resource == _DEFINITIONS:
+        if change.record.key.resource == DEFINITIONS:
             definition = change.record.object()
             if change.type is ChangeType.DELETED:
                 crd.withdraw(self._registry, definition)
             else:
                 crd.serve(self._registry, definition)
-
-    async def _ensure_namespace(self, name: str) -> None:
-        resource = self._registry.get("", "v1", "namespaces")
-        assert resource is not None
-        if self._store.get(Key(resource.storage, "", name)) is None:
-            call = Call(user=ADMIN, resource=resource, name=name, now=self._options.now())
-            namespace: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            await self._rest.create(call, namespace)
 
     def _uid_of(self, resource: str, namespace: str, name: str) -> str | None:
         record = self._store.get(Key(resource, namespace, name))
@@ -193,11 +213,6 @@ class ApiServer:
         if self._identity is None:
             raise RuntimeError("the server is not started")
         return self._identity
-
-
-class _AdmitAll:
-    async def admit(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
-        """Admits."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,8 @@ from datetime import datetime
 
 from bobrapet.local.apiserver.errors import FieldError
 from bobrapet.local.apiserver.metadata import subdomain_errors
+from bobrapet.local.apiserver.schema import Schema
+from bobrapet.local.apiserver.typed import convert
 from bobrapet.local.apiserver.types import Object, Resource, User
 
 
@@ -26,6 +28,9 @@ class Writing:
 
 class Strategy:
     """Stores what it gets."""
+
+    custom = False
+    """Whether the kind is defined by a CRD."""
 
     has_status = False
     """Whether `status` is written through its own subresource only."""
@@ -44,6 +49,14 @@ class Strategy:
 
     default_propagation = "Background"
     """What happens to dependents when the deleter does not say."""
+
+    def __init__(self, schema: Schema | None = None) -> None:
+        self.schema = schema or Schema("object")
+
+    def conform(self, obj: Object, unknown: list[str]) -> None:
+        """Makes a decoded body an object of this kind; raises `TypeMismatch`, tells what it dropped."""
+        convert(self.schema, obj, unknown)
+        self.default(obj)
 
     def default(self, obj: Object) -> None:
         """Fills what the client left out."""
@@ -68,12 +81,8 @@ class Strategy:
         for name in ("ownerReferences", "deletionTimestamp", "deletionGracePeriodSeconds"):
             _keep(metadata, before, name)
 
-    def validate(self, obj: Object) -> list[FieldError]:
-        """All faults of an object."""
-        return []
-
-    def validate_update(self, obj: Object, old: Object) -> list[FieldError]:
-        """All faults of a change, beyond those of the new object."""
+    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
+        """All faults of an object; with `old`, those of the change too."""
         return []
 
     def warnings(self, obj: Object) -> list[str]:

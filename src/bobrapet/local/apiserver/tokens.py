@@ -38,7 +38,7 @@ class Tokens:
         self._admin = admin_token
         self._key = key
         self._public = key.public_key()
-        self._uid_of = uid_of
+        self.uid_of = uid_of
         self._now = now
         self._verified: dict[str, dict[str, Any]] = {}
 
@@ -90,6 +90,10 @@ class Tokens:
         signature = _base64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
         return f"{signed}.{signature}", datetime.fromtimestamp(now + seconds, self._now().tzinfo)
 
+    def audiences(self, spec: Mapping[str, Any]) -> list[str]:
+        """The audiences a request names, or the server itself."""
+        return list(spec.get("audiences") or [ISSUER])
+
     def _verify(self, token: str) -> dict[str, Any] | None:
         try:
             head, body, signature = token.split(".")
@@ -111,11 +115,11 @@ class Tokens:
 
     def _bound_user(self, bound: dict[str, Any]) -> User | None:
         namespace, account = bound["namespace"], bound["serviceaccount"]
-        if self._uid_of("serviceaccounts", namespace, account["name"]) != account["uid"]:
+        if self.uid_of("serviceaccounts", namespace, account["name"]) != account["uid"]:
             return None
         extra: dict[str, tuple[str, ...]] = {}
         if pod := bound.get("pod"):
-            if self._uid_of("pods", namespace, pod["name"]) != pod["uid"]:
+            if self.uid_of("pods", namespace, pod["name"]) != pod["uid"]:
                 return None
             extra = {
                 "authentication.kubernetes.io/pod-name": (pod["name"],),

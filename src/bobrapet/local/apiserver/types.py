@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bobrapet.local.apiserver.schema import Schema
     from bobrapet.local.apiserver.strategy import Strategy
 
 Object = dict[str, Any]
@@ -51,7 +52,7 @@ class Resource:
     storage: str = ""
     """The store's name of this resource; versions of one kind share it."""
 
-    schema: Object | None = None
+    schema: Schema | None = None
     """The structural schema; None when nothing is known of the fields."""
     columns: tuple[Column, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What the built-in kinds do beyond being stored: defaults, checks, what a write may change."""
