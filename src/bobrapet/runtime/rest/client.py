@@ -277,13 +277,21 @@ class _Dropped(ConnectionFailed):
 
 
 class _Body(aiohttp.BytesPayload):
-    """A body that asks for leave at the moment it is written, which is when the headers leave too."""
+    """A body that is written once, after asking for leave; the headers of the request leave together with it.
+
+    The library would send PUT and DELETE again when a kept connection turns out to be closed. Whether the server acted
+    is not known then, so that is for the caller to decide.
+    """
 
     def __init__(self, body: bytes, before_send: Callable[[], None] | None) -> None:
         super().__init__(body)
         self._before_send = before_send
+        self._written = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._written:
+            raise _Dropped("the connection broke after the request was sent; the server may have acted on it")
+        self._written = True
         if self._before_send is not None:
             self._before_send()
         await super().write_with_length(writer, content_length)

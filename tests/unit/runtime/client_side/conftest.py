@@ -1,0 +1,59 @@
+"""A stub API server, virtual time, and proof that nothing is left running or open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from bobrapet.runtime.clock import FakeClock, settle
+from bobrapet.runtime.envtest import Environment
+from tests.unit.runtime.client_side.stub import StubServer
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(autouse=True)
+async def no_leaks() -> AsyncIterator[None]:
+    """Fails a test that leaves a task or a socket behind (spec runtime TS-1)."""
+    tasks, sockets = asyncio.all_tasks(), _sockets()
+    yield
+    await settle()
+    left = asyncio.all_tasks() - tasks - {asyncio.current_task()}
+    assert not left, f"tasks left running: {left}"
+    open_now = _sockets() - sockets
+    assert not open_now, f"sockets left open: {open_now}"
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubServer]:
+    async with StubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[Environment]:
+    """The real control plane, one for all tests of a run."""
+    if not os.environ.get("KUBEBUILDER_ASSETS"):
+        if os.environ.get("CI") == "true":
+            pytest.fail("KUBEBUILDER_ASSETS is not set; hack/envtest prints what belongs there")
+        pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane")
+    with Environment() as started:
+        yield started
+
+
+def _sockets() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found
