@@ -205,7 +205,7 @@ def _message(error: Any) -> str:
         case "type":
             types = argument if isinstance(argument, list) else [argument]
             wanted = " or ".join(_NAMES.get(str(name), str(name)) for name in types)
-            return f"must be {wanted}, is {_type_of(instance)}"
+            return f"must be {wanted}, is {type_of(instance)}"
         case "required":
             missing = [name for name in argument if name not in instance]
             return f"lacks {', '.join(map(quoted, missing))}"
@@ -249,7 +249,8 @@ def _message(error: Any) -> str:
             return f"does not satisfy {other}"
 
 
-def _type_of(value: Any) -> str:
+def type_of(value: Any) -> str:
+    """The type of a JSON value in words."""
     match value:
         case None:
             return "null"

@@ -1,0 +1,209 @@
+"""The shape of a Story's graph: unique names, known needs, no cycles, reachable requirements.
+
+Three lists share one space of names: steps, compensations, finally. A step may need steps of its own list and of the
+lists before it; only dependencies within a list can form a cycle. Rules: spec admission A3 rows 3, 5, 16 to 18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bobrapet.api.enums import StepType
+from bobrapet.api.story import Step, StorySpec
+from bobrapet.validation.faults import Findings, did_you_mean, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class StepList:
+    """One of the three lists of a Story."""
+
+    name: str
+    """The word that messages use."""
+    path: str
+    steps: Sequence[Step]
+
+    def placed(self) -> Iterator[tuple[str, Step]]:
+        """Each step with its path."""
+        for index, step in enumerate(self.steps):
+            yield f"{self.path}[{index}]", step
+
+
+def step_lists(spec: StorySpec) -> tuple[StepList, StepList, StepList]:
+    """The lists in the order in which they run."""
+    return (
+        StepList("steps", "spec.steps", spec.steps),
+        StepList("compensations", "spec.compensations", spec.compensations),
+        StepList("finally", "spec.finally", spec.finally_),
+    )
+
+
+def branches(step: Step) -> list[Mapping[str, Any]]:
+    """The branches of a parallel step that are objects; empty for every other step."""
+    if step.type is not StepType.PARALLEL:
+        return []
+    found = (step.with_ or {}).get("steps")
+    return [branch for branch in found if isinstance(branch, dict)] if isinstance(found, list) else []
+
+
+def branch_names(steps: Sequence[Step]) -> dict[str, str]:
+    """Branch name -> its parallel step, for branches that can be read as `steps.<branch>` (decision 9)."""
+    own = {step.name for step in steps}
+    return {
+        name: step.name
+        for step in steps
+        for branch in branches(step)
+        if isinstance(name := branch.get("name"), str) and name not in own
+    }
+
+
+def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, frozenset[str]]) -> None:
+    """Checks names, needs, cycles and requires.
+
+    `read` gives the steps that the templates of each main step read: they are dependencies as well.
+    """
+    lists = step_lists(spec)
+    _check_names(findings, lists)
+    known: list[str] = []
+    for entry in lists:
+        known += [step.name for step in entry.steps]
+        for path, step in entry.placed():
+            _check_needs(findings, path, step, known, lists)
+        implicit = read if entry.name == "steps" else {}
+        _check_cycle(findings, entry, implicit)
+        _check_requires(findings, entry)
+
+
+def _check_names(findings: Findings, lists: Sequence[StepList]) -> None:
+    first: dict[str, str] = {}
+    for entry in lists:
+        for path, step in entry.placed():
+            if step.name in first:
+                findings.duplicate(
+                    f"{path}.name",
+                    f"duplicate step name {quoted(step.name)}; {first[step.name]} has it, and steps, compensations and "
+                    f"finally share their names",
+                    step.name,
+                )
+            else:
+                first[step.name] = path
+
+
+def _check_needs(findings: Findings, path: str, step: Step, known: Sequence[str], lists: Sequence[StepList]) -> None:
+    names = set(known)
+    for index, need in enumerate(step.needs):
+        at = f"{path}.needs[{index}]"
+        if need == step.name:
+            findings.invalid(at, f"step {quoted(step.name)} cannot depend on itself in needs", need)
+        elif need not in names:
+            later = next((entry.name for entry in lists if any(other.name == need for other in entry.steps)), None)
+            why = f"; it belongs to {later}, which run later" if later else did_you_mean(need, known)
+            findings.invalid(at, f"lists unknown dependency {quoted(need)}: no step named {quoted(need)}{why}", need)
+
+
+def _check_cycle(findings: Findings, entry: StepList, read: Mapping[str, frozenset[str]]) -> None:
+    names = {step.name for step in entry.steps}
+    edges = {
+        step.name: [
+            *(need for need in step.needs if need in names and need != step.name),
+            *sorted(other for other in read.get(step.name, ()) if other in names and other not in step.needs),
+        ]
+        for step in entry.steps
+    }
+    reported: set[str] = set()
+    for cycle in find_cycles(edges):
+        if reported & set(cycle):
+            continue
+        reported |= set(cycle)
+        index = next(index for index, step in enumerate(entry.steps) if step.name == cycle[0])
+        needs = set(entry.steps[index].needs)
+        hidden = "" if all(_needs(entry, a, b) for a, b in _around(cycle)) else " (templates that read a step count)"
+        findings.invalid(
+            f"{entry.path}[{index}].needs" if needs else f"{entry.path}[{index}]",
+            f"{entry.name} contains a dependency cycle involving step(s): {', '.join(sorted(cycle))}; "
+            f"{' needs '.join([*cycle, cycle[0]])}{hidden}",
+            cycle[0],
+        )
+
+
+def _around(cycle: Sequence[str]) -> Iterator[tuple[str, str]]:
+    yield from zip(cycle, [*cycle[1:], cycle[0]], strict=True)
+
+
+def _needs(entry: StepList, name: str, other: str) -> bool:
+    return any(step.name == name and other in step.needs for step in entry.steps)
+
+
+_NEW: Final = 0
+_OPEN: Final = 1
+_DONE: Final = 2
+
+
+def find_cycles(edges: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """The cycles that a depth-first walk meets, each in the order of its edges; at least one if there is any."""
+    state = dict.fromkeys(edges, _NEW)
+    for root in edges:
+        if state[root] != _NEW:
+            continue
+        trail = [root]
+        pending = [iter(edges[root])]
+        state[root] = _OPEN
+        while pending:
+            for other in pending[-1]:
+                if state.get(other) == _OPEN:
+                    yield trail[trail.index(other) :]
+                elif state.get(other) == _NEW:
+                    state[other] = _OPEN
+                    trail.append(other)
+                    pending.append(iter(edges[other]))
+                    break
+            else:
+                pending.pop()
+                state[trail.pop()] = _DONE
+
+
+def upstream(steps: Sequence[Step]) -> dict[str, frozenset[str]]:
+    """For each step, every step of the same list that it needs, directly or not. Cycles do no harm."""
+    needs = {step.name: step.needs for step in steps}
+    found: dict[str, frozenset[str]] = {}
+    for step in steps:
+        reached: set[str] = set()
+        pending = list(step.needs)
+        while pending:
+            name = pending.pop()
+            if name in reached or name not in needs:
+                continue
+            if name in found:
+                reached |= found[name] | {name}
+                continue
+            reached.add(name)
+            pending += needs[name]
+        found[step.name] = frozenset(reached)
+    return found
+
+
+def _check_requires(findings: Findings, entry: StepList) -> None:
+    if not any(step.requires for step in entry.steps):
+        return
+    reached = upstream(entry.steps)
+    in_branches = branch_names(entry.steps)
+    names = [step.name for step in entry.steps] + list(in_branches)
+    for path, step in entry.placed():
+        for index, required in enumerate(step.requires):
+            at = f"{path}.requires[{index}]"
+            parts = required.split(".")
+            if parts[0] != "steps" or len(parts) < 3 or not all(parts):
+                findings.invalid(
+                    at, f"{quoted(required)} is no path to an output; write steps.NAME.output.KEY", required
+                )
+                continue
+            source = in_branches.get(parts[1], parts[1])
+            if parts[1] not in names:
+                findings.invalid(at, f"no step named {quoted(parts[1])}{did_you_mean(parts[1], names)}", required)
+            elif source not in reached[step.name]:
+                findings.invalid(
+                    at,
+                    f"step {quoted(source)} is not upstream of {quoted(step.name)}; add it to needs",
+                    required,
+                )
