@@ -285,6 +285,12 @@ class _Resolution:
 OPERATOR: Final = "operator"
 
 
+def recommends_retry(story: Story, step: Step, template: EngramTemplate) -> bool:
+    """Whether Story, step or template say anything about retries (R-13.3)."""
+    retry = template.spec.execution.retry if template.spec.execution is not None else None
+    return _has_retry_policy(story, step, None) or (retry is not None and bool(retry.model_fields_set))
+
+
 def _has_retry_policy(story: Story | None, step: Step | None, steprun: StepRun | None) -> bool:
     return any(policy is not None for policy in _retry_policies(story, step, steprun))
 

@@ -37,7 +37,8 @@ class Event:
 class Delete:
     """An object to delete in the background, if it still has this uid."""
 
-    kind: Literal["StoryRun", "StepRun", "Job"]
+    kind: str
+    """`StoryRun`, `StepRun` or `Job`, in the namespace of the planned object."""
     name: str
     uid: str | None
 
@@ -46,7 +47,8 @@ class Delete:
 class Annotate:
     """A metadata patch of a child."""
 
-    kind: Literal["StoryRun", "StepRun"]
+    kind: str
+    """`StoryRun` or `StepRun`, in the namespace of the planned object."""
     name: str
     uid: str | None
     patch: Patch
@@ -134,6 +136,8 @@ class JobStart:
     skip_templating: bool
     """Whether every template was evaluated by the controller, so that the component must not do it again."""
     policy: StepPolicy
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """`secrets` of the Story's step: logical name -> Secret, over those of the Engram."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,6 +70,8 @@ class RunSnapshot:
     occupancy: Occupancy = field(default_factory=Occupancy)
     payloads: Mapping[str, Any] = field(default_factory=dict)
     """Storage path -> stored JSON, for what an earlier plan asked to `load`."""
+    authoritative: bool = False
+    """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,198 @@
+"""Templates as the engine asks for them: a value, a condition, or why there is none yet or never.
+
+The expression room raises; here an answer is one of a closed set. References of the engine are always to finished
+steps, so an expression that is `blocked` reads a key that does not exist and fails (decisions 2, 3, 20); only a wait
+step waits. Offloaded data is asked for, and put in place of its references once it is there (decision 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from bobrapet.expressions import Absent, Evaluator, ExpressionError, alias, step_references
+
+if TYPE_CHECKING:
+    from bobrapet.config.operator import OperatorConfig
+    from bobrapet.engine.snapshot import StepSnapshot
+
+REFERENCE: Final = "$bubuStorageRef"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The expression cannot be evaluated; the message tells why and where."""
+
+    message: str
+    is_final: bool = True
+    """Whether it will never be otherwise; a wait step may still become true when it is False."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Offloaded values must be read first."""
+
+    references: tuple[Mapping[str, Any], ...]
+
+
+class Templates:
+    """Templates over one context: `inputs` and `steps`."""
+
+    def __init__(self, context: Mapping[str, Any], config: OperatorConfig, payloads: Mapping[str, Any]) -> None:
+        self._context = context
+        self._payloads = payloads
+        self._evaluator = _evaluator(
+            config.templating.evaluation_timeout.total_seconds(),
+            config.templating.max_output_bytes,
+            config.templating.deterministic,
+        )
+
+    def value(self, template: Any) -> Value | Failed | Needs:
+        """Any JSON value with the templates in it replaced by what they give."""
+        return self._answer(template, lambda context: Value(self._evaluator.resolve(template, context)))
+
+    def text(self, template: str) -> Value | Failed | Needs:
+        """The text that a template gives."""
+        return self._answer(template, lambda context: Value(self._evaluator.text(template, context)))
+
+    def condition(self, template: str, *, is_waiting: bool = False) -> bool | Failed | Needs:
+        """Whether a condition holds. With `is_waiting`, what cannot be evaluated yet may become true later."""
+        found = self._answer(template, lambda context: Value(self._evaluator.condition(template, context)))
+        match found:
+            case Value(value=value):
+                return bool(value)
+            case Failed(message=message) if is_waiting:
+                return Failed(message, is_final=False)
+            case _:
+                return found
+
+    def _answer(self, template: Any, evaluate: Any) -> Value | Failed | Needs:
+        try:
+            return evaluate(self._context)  # type: ignore[no-any-return]
+        except ExpressionError as error:
+            if error.kind != "offloaded":
+                return Failed(str(error))
+        references = tuple(_references(self._read(template)))
+        missing = tuple(reference for reference in references if reference[REFERENCE] not in self._payloads)
+        if missing:
+            return Needs(missing)
+        try:
+            return evaluate(_hydrated(self._context, self._payloads))  # type: ignore[no-any-return]
+        except ExpressionError as error:
+            return Failed(str(error))
+
+    def _read(self, template: Any) -> dict[str, Any]:
+        """The part of the context that a template reads."""
+        steps = self._context.get("steps", {})
+        return {
+            "inputs": self._context.get("inputs"),
+            "steps": {name: steps[name] for name in references_in(template) if name in steps},
+        }
+
+
+def post_execution(snapshot: StepSnapshot, name: str, condition: str, output: Any) -> bool | Failed:
+    """Whether the check of a step's own output holds; it sees the step, its outputs and the inputs of the run."""
+    entry = finished_step(output)
+    inputs = (snapshot.run.spec.inputs or {}) if snapshot.run is not None else {}
+    context = {"inputs": inputs, "outputs": output, "steps": {name: entry, alias(name): entry}}
+    match Templates(context, snapshot.config, snapshot.payloads).condition(condition):
+        case Needs():
+            return Failed("it reads offloaded data, which a check cannot")
+        case verdict:
+            return verdict
+
+
+def references_in(template: Any) -> frozenset[str]:
+    """Names of the steps that the templates inside a JSON value read."""
+    if isinstance(template, str):
+        return _references_in_text(template)
+    if isinstance(template, Mapping):
+        return frozenset[str]().union(*(references_in(member) for member in template.values()))
+    if isinstance(template, list | tuple):
+        return frozenset[str]().union(*(references_in(member) for member in template))
+    return frozenset()
+
+
+def alias_of(name: str) -> str:
+    """The name under which templates may write a step: letters, digits and underscores only."""
+    return alias(name)
+
+
+def finished_step(output: Mapping[str, Any], signals: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The context entry of a step that succeeded."""
+    return {"output": output, "outputs": output, "phase": "Succeeded"} | ({"signals": signals} if signals else {})
+
+
+def absent_step(signals: Mapping[str, Any] | None = None) -> Any:
+    """The context entry of a step that ended without success: null at any depth."""
+    return {"output": Absent, "outputs": Absent, "signals": signals} if signals else Absent
+
+
+def unfinished_step(signals: Mapping[str, Any]) -> dict[str, Any]:
+    """The context entry of a step that runs: only what it signals."""
+    return {"signals": signals}
+
+
+def is_null(context: Mapping[str, Any], path: str) -> bool:
+    """Whether a dot path such as `steps.fetch.output.id` leads to nothing or null."""
+    value: Any = context
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return True
+        value = value[part]
+    return value is None or value is Absent
+
+
+def plain(context: Mapping[str, Any]) -> dict[str, Any]:
+    """A context as JSON, for a component: absent steps have empty outputs."""
+    steps = {
+        name: {"output": {}, "outputs": {}} if entry is Absent else _without_absent(entry)
+        for name, entry in context["steps"].items()
+    }
+    return {"inputs": context["inputs"], "steps": steps}
+
+
+def _without_absent(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: {} if value is Absent else value for key, value in entry.items()}
+
+
+@lru_cache(maxsize=8)
+def _evaluator(timeout: float, max_output_bytes: int, deterministic: bool) -> Evaluator:
+    return Evaluator(timeout=timeout, max_output_bytes=max_output_bytes, deterministic=deterministic)
+
+
+@lru_cache(maxsize=4096)
+def _references_in_text(text: str) -> frozenset[str]:
+    return frozenset(step_references(text)) if "{{" in text else frozenset()
+
+
+def _references(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The storage references inside a value."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get(REFERENCE), str):
+            yield value
+            return
+        for member in value.values():
+            yield from _references(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _references(member)
+
+
+def _hydrated(value: Any, payloads: Mapping[str, Any]) -> Any:
+    """`value` with references replaced by what they refer to, where that was read."""
+    if isinstance(value, Mapping):
+        reference = value.get(REFERENCE)
+        if isinstance(reference, str):
+            return payloads.get(reference, value)
+        return {key: _hydrated(member, payloads) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_hydrated(member, payloads) for member in value]
+    return value

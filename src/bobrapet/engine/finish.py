@@ -1,0 +1,141 @@
+"""How a run ends: the phase, the error, the output (spec runs 15.2, 16.1; decisions 14, 18)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from bobrapet.api.conditions import ConditionType
+from bobrapet.api.enums import Phase
+from bobrapet.engine import evaluation
+from bobrapet.engine.dag import Cause
+from bobrapet.engine.graph import Block
+from bobrapet.engine.plans import Event
+from bobrapet.engine.status import failed_steps
+from bobrapet.validation.json_schema import InvalidSchema, compile_schema
+
+if TYPE_CHECKING:
+    from bobrapet.engine.dag import Pass
+    from bobrapet.engine.status import RunStatus
+
+MAX_OUTPUT_BYTES: Final = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What ending a run brings besides its status."""
+
+    events: tuple[Event, ...] = ()
+    loads: tuple[Mapping[str, Any], ...] = ()
+    """Offloaded values that the output reads; while there are any, the run goes on."""
+
+
+def conclude(current: Pass, status: RunStatus) -> End:
+    """Writes the end of a run whose blocks are all done."""
+    main = current.failures(Block.MAIN)
+    compensations, cleanup = current.failures(Block.COMPENSATIONS), current.failures(Block.FINALLY)
+    ending = current.ending
+    if ending is not None and ending.cause is Cause.TIMEOUT:
+        return _fail(current, status, Phase.TIMEOUT, "TimedOut", ending.message, main + compensations + cleanup)
+    if cleanup:
+        message = f"finally step {cleanup[0]} failed"
+        return _fail(current, status, Phase.FAILED, "CleanupFailed", message, main + compensations + cleanup)
+    if compensations:
+        message = f"compensation {compensations[0]} failed"
+        return _fail(current, status, Phase.FAILED, "CompensationFailed", message, main + compensations)
+    if ending is not None:
+        return _ended(current, status, ending.phase, ending.message, main)
+    if main:
+        first = current.states[main[0]]
+        message = f"step {main[0]} failed" + (f": {first.message}" if first.message else "")
+        if current.graph.has(Block.COMPENSATIONS):
+            return _fail(current, status, Phase.COMPENSATED, "Compensated", message, main)
+        return _fail(current, status, Phase.FAILED, "DependencyFailed", message, main)
+    return _succeed(current, status, "")
+
+
+def _ended(current: Pass, status: RunStatus, phase: Phase, message: str, main: list[str]) -> End:
+    """A run that was stopped or canceled."""
+    if phase is Phase.SUCCEEDED:
+        return _succeed(current, status, message)
+    if phase is Phase.FAILED:
+        return _fail(current, status, phase, "ExecutionFailed", message, main)
+    status.phase(phase, message, reason="Canceled")
+    return End((Event("Normal", "StoryRunCanceled", message),))
+
+
+def _fail(current: Pass, status: RunStatus, phase: Phase, reason: str, message: str, names: list[str]) -> End:
+    failed = failed_steps(current.graph, current.states, names)
+    error_type = "DependencyFailed" if phase is Phase.COMPENSATED else reason
+    status.set("error", {"type": error_type, "message": message} | ({"failedSteps": failed} if failed else {}))
+    status.phase(phase, message, reason=reason)
+    event = "StoryRunTimedOut" if phase is Phase.TIMEOUT else "StoryRunFailed"
+    return End((Event("Warning", event, message),))
+
+
+def _succeed(current: Pass, status: RunStatus, message: str) -> End:
+    spec = current.story.spec
+    message = message or _success_message(current)
+    if not spec.output:
+        return _succeeded(status, message)
+    match evaluation.Templates(current.context(), current.snapshot.config, current.snapshot.payloads).value(
+        spec.output
+    ):
+        case evaluation.Needs(references=references):
+            return End(loads=references)
+        case evaluation.Failed(message=fault):
+            return _fail(current, status, Phase.FAILED, "OutputResolutionFailed", f"output: {fault}", [])
+        case evaluation.Value(value=value):
+            output = value
+    if not isinstance(output, dict):
+        fault = f"output must be an object, not {type(output).__name__}"
+        return _fail(current, status, Phase.FAILED, "OutputResolutionFailed", fault, [])
+    if faults := _schema_faults(spec.outputs_schema, output):
+        fault = f"output does not match outputsSchema: {'; '.join(faults)}"
+        return _fail(current, status, Phase.FAILED, "OutputSchemaFailed", fault, [])
+    if (size := len(msgspec.json.encode(output))) > MAX_OUTPUT_BYTES:
+        told = f"the output was left out: it has {size} bytes, at most {MAX_OUTPUT_BYTES} are kept"
+        end = _succeeded(status, f"{message}; {told}")
+        status.condition(ConditionType.DEGRADED, True, "OutputTooLarge", told)
+        return end
+    status.set("output", output)
+    return _succeeded(status, message)
+
+
+def _succeeded(status: RunStatus, message: str) -> End:
+    status.phase(Phase.SUCCEEDED, message)
+    return End((Event("Normal", "StoryRunSucceeded", message),))
+
+
+def _success_message(current: Pass) -> str:
+    allowed = [
+        name
+        for name, node in current.graph.nodes.items()
+        if node.step.allow_failure and (state := current.states.get(name)) is not None and state.is_failed
+    ]
+    return f"all steps ended; allowed failures: {', '.join(allowed)}" if allowed else "all steps completed"
+
+
+def _schema_faults(schema: Mapping[str, Any] | None, output: dict[str, Any]) -> list[str]:
+    if not schema:
+        return []
+    try:
+        return [str(violation) for violation in compile_schema(schema).violations(output)[:5]]
+    except InvalidSchema as error:
+        return [f"the schema is invalid: {error}"]
+
+
+def progress(current: Pass) -> str:
+    """What a run that goes on is doing, as `status.message`."""
+    active = [name for name, state in current.states.items() if not state.is_terminal and not state.is_unstarted]
+    if current.ending is not None:
+        return f"{current.ending.message}; ending"
+    return f"running {', '.join(active[:5])}" + (", ..." if len(active) > 5 else "") if active else "waiting"
+
+
+def summary(current: Pass, status: RunStatus) -> str:
+    """The same in one sentence part, whatever the phase."""
+    return str(status.get("message") or "")

@@ -1,0 +1,90 @@
+"""The state of a step inside a run: what `status.stepStates` records, and how it may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from bobrapet.api.enums import Phase
+from bobrapet.api.timestamps import format_deadline, parse_time
+
+if TYPE_CHECKING:
+    from bobrapet.api import StepState
+
+FAILED_PHASES: Final = frozenset(
+    {Phase.FAILED, Phase.TIMEOUT, Phase.FINISHED, Phase.CANCELED, Phase.ABORTED, Phase.COMPENSATED}
+)
+
+QUEUE_REASONS: Final = frozenset({"StoryConcurrency", "QueueConcurrency", "GlobalConcurrency", "Priority"})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where one step stands. A step without a state has not begun."""
+
+    phase: Phase
+    message: str = ""
+    reason: str = ""
+    """One word; of a queued step, the limit that holds it."""
+    started_at: datetime | None = None
+    """When it got its first phase; of a queued or waiting step, since when it waits."""
+    finished_at: datetime | None = None
+    until: datetime | None = None
+    child: str = ""
+    """The StoryRun that an executeStory step started."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.phase.is_terminal
+
+    @property
+    def is_failed(self) -> bool:
+        """Ended, and neither Succeeded nor Skipped."""
+        return self.phase in FAILED_PHASES
+
+    @property
+    def is_queued(self) -> bool:
+        return self.phase is Phase.PENDING and self.reason in QUEUE_REASONS
+
+    @property
+    def is_unstarted(self) -> bool:
+        """Pending: ready, but held by a limit or by a reference that is missing."""
+        return self.phase is Phase.PENDING
+
+    def ended(self, phase: Phase, message: str = "", reason: str = "", *, at: datetime) -> State:
+        """This step at its end."""
+        return replace(
+            self,
+            phase=phase,
+            message=message,
+            reason=reason,
+            started_at=self.started_at or at,
+            finished_at=at,
+            until=None,
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {"phase": self.phase.value}
+        texts = {"message": self.message, "reason": self.reason, "subStoryRunName": self.child}
+        times = {"startedAt": self.started_at, "finishedAt": self.finished_at, "until": self.until}
+        wire |= {name: text for name, text in texts.items() if text}
+        wire |= {name: format_deadline(time) for name, time in times.items() if time is not None}
+        return wire
+
+
+def from_api(state: StepState) -> State:
+    return State(
+        phase=state.phase,
+        message=state.message or "",
+        reason=state.reason or "",
+        started_at=moment(state.started_at),
+        finished_at=moment(state.finished_at),
+        until=moment(state.until),
+        child=state.sub_story_run_name or "",
+    )
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time of a status; None when it is absent."""
+    return parse_time(text) if text else None

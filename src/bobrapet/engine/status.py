@@ -1,0 +1,172 @@
+"""The status of a run or step as the engine wants it, and the patch that makes it so.
+
+One routine sets a phase, whatever the phase, so that no end of a run misses its times, conditions or tokens
+(spec runs 9.1, 18; B-30, B-47). `gates` belong to people and are never written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bobrapet.api import duration
+from bobrapet.api.conditions import REASON_OF_PHASE, ConditionType, set_condition
+from bobrapet.api.enums import Phase
+from bobrapet.api.names import compose
+from bobrapet.api.timestamps import format_deadline, format_time
+from bobrapet.engine.merge import merge_patch
+from bobrapet.engine.states import State, moment
+
+if TYPE_CHECKING:
+    from bobrapet.api import StepRun, StoryRun
+    from bobrapet.engine.graph import Graph
+    from bobrapet.engine.plans import Patch
+
+DEGRADED_PHASES: Final = frozenset({Phase.FAILED, Phase.TIMEOUT, Phase.ABORTED})
+
+
+class StatusWriter:
+    """A status under construction, starting from the one that the snapshot shows."""
+
+    def __init__(self, target: StoryRun | StepRun, now: datetime) -> None:
+        self._target = target
+        self._now = now
+        self._old = target.status.to_wire()
+        self._new: dict[str, Any] = dict(self._old)
+        self._conditions = list(target.status.conditions)
+
+    def set(self, name: str, value: Any) -> None:
+        """Sets a field by its wire name; None and empty values remove it."""
+        if value is None or value == "" or value == [] or value == {}:
+            self._new.pop(name, None)
+        else:
+            self._new[name] = value
+
+    def keep(self, name: str, value: Any) -> None:
+        """Sets a field by its wire name, empty values included."""
+        self._new[name] = value
+
+    def get(self, name: str) -> Any:
+        return self._new.get(name)
+
+    def condition(self, type: str, status: bool, reason: str, message: str) -> None:
+        generation = self._target.metadata.generation
+        self._conditions = set_condition(
+            self._conditions, type, status, reason, message, now=self._now, generation=generation
+        )
+
+    def drop_condition(self, type: str) -> None:
+        self._conditions = [condition for condition in self._conditions if condition.type != type]
+
+    def patch(self) -> Patch | None:
+        """The merge patch of the status subresource; None when nothing changed."""
+        self.set("conditions", [condition.to_wire() for condition in self._conditions])
+        difference = merge_patch(self._old, self._new)
+        return {"status": difference} if difference else None
+
+    def _lifecycle(self, phase: Phase, reason: str, message: str) -> None:
+        """The fields that every phase write of a run or step has."""
+        if self._target.metadata.generation is not None:
+            self._new["observedGeneration"] = self._target.metadata.generation
+        self._new["phase"] = phase.value
+        if phase.is_terminal:
+            self._new.setdefault("finishedAt", format_deadline(self._now))
+            self.set("duration", self._duration())
+        word = reason or REASON_OF_PHASE[phase].value
+        self.condition(ConditionType.READY, phase is Phase.SUCCEEDED, word, message)
+        self.condition(ConditionType.PROGRESSING, not phase.is_terminal, word, message)
+        self.condition(ConditionType.DEGRADED, phase in DEGRADED_PHASES, word, message)
+
+    def _duration(self) -> str:
+        started, finished = moment(self._new.get("startedAt")), moment(self._new.get("finishedAt"))
+        if started is None or finished is None:
+            return ""
+        return rounded_duration(finished - started)
+
+
+class RunStatus(StatusWriter):
+    """The status of a StoryRun."""
+
+    def phase(self, phase: Phase, message: str, *, reason: str = "") -> None:
+        """Sets phase, message, times, tokens and the three conditions that belong to a phase."""
+        before = self._new.get("phase")
+        self.set("message", message)
+        if phase is Phase.RUNNING:
+            if before != Phase.RUNNING:
+                self._new["attempts"] = int(self._new.get("attempts") or 0) + 1
+            self._new.setdefault("startedAt", format_deadline(self._now))
+            self._add_tokens("story", "impulse")
+        elif phase is Phase.SUCCEEDED:
+            self._add_tokens("impulse-success")
+        elif phase in (Phase.FAILED, Phase.TIMEOUT):
+            self._add_tokens("impulse-failed")
+        self._lifecycle(phase, reason, message)
+
+    def steps(self, graph: Graph, states: Mapping[str, State]) -> None:
+        """Writes the states, and what is counted from them over the declared steps.
+
+        States of steps that the Story no longer has stay as they are.
+        """
+        kept = {name: state for name, state in (self._old.get("stepStates") or {}).items() if name not in graph.nodes}
+        self.set("stepStates", kept | {name: state.to_wire() for name, state in states.items()})
+        self.set("active", _sorted(name for name, state in states.items() if _is_active(state)))
+        self.set("completed", _sorted(name for name, state in states.items() if _is_completed(graph, name, state)))
+        allowed = _sorted(
+            name for name, state in states.items() if state.is_failed and graph.nodes[name].step.allow_failure
+        )
+        self.set("allowedFailures", allowed)
+        self._new["stepsTotal"] = len(graph.nodes)
+        self._count("stepsComplete", sum(state.phase is Phase.SUCCEEDED for state in states.values()))
+        self._count("stepsFailed", sum(state.is_failed for state in states.values()))
+        self._count("stepsSkipped", sum(state.phase is Phase.SKIPPED for state in states.values()))
+        run = self._target.metadata.name or ""
+        children = {
+            node.name: [compose(run, node.name, branch.name) for branch in node.branches]
+            for node in graph.nodes.values()
+            if node.branches and node.name in states and states[node.name].phase is not Phase.SKIPPED
+        }
+        self.set("primitiveChildren", children)
+
+    def _count(self, name: str, number: int) -> None:
+        if number or name in self._new:
+            self._new[name] = number
+
+    def _add_tokens(self, *tokens: str) -> None:
+        have = list(self._new.get("triggerTokens") or ())
+        self._new["triggerTokens"] = [*have, *(token for token in tokens if token not in have)]
+
+
+def rounded_duration(span: timedelta) -> str:
+    """A span of time in whole seconds, as a Go duration."""
+    seconds = max(round(span.total_seconds()), 0)
+    return duration.from_timedelta(timedelta(seconds=seconds))
+
+
+def failed_steps(graph: Graph, states: Mapping[str, State], names: Iterable[str]) -> list[dict[str, Any]]:
+    """The entries of `error.failedSteps`, in declaration order."""
+    wanted = set(names)
+    return [
+        {"name": name, "phase": state.phase.value} | ({"message": state.message} if state.message else {})
+        for name in graph.nodes
+        if name in wanted and (state := states.get(name)) is not None
+    ]
+
+
+def written(time: datetime) -> str:
+    """A time that is only shown."""
+    return format_time(time)
+
+
+def _is_active(state: State) -> bool:
+    return not state.is_terminal and not state.is_unstarted
+
+
+def _is_completed(graph: Graph, name: str, state: State) -> bool:
+    if state.phase in (Phase.SUCCEEDED, Phase.SKIPPED):
+        return True
+    return state.is_failed and bool(graph.nodes[name].step.allow_failure)
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names)

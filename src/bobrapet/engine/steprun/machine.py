@@ -1,0 +1,438 @@
+"""The StepRun state machine: what to do for a StepRun at this moment.
+
+Pending -> (inputs resolved) -> Running with a Job -> the component reports, or its Job ends, or its time is up ->
+judged -> Pending again for a retry, or the definitive end. Every decision is one status patch, and the Job is written
+after it: a snapshot that is stale loses at the patch, before anything runs twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from bobrapet.api import duration, labels
+from bobrapet.api.enums import ExitClass, Phase, WorkloadMode
+from bobrapet.api.timestamps import format_time
+from bobrapet.config import policy as execution_policy
+from bobrapet.engine import inputs
+from bobrapet.engine.graph import find_step
+from bobrapet.engine.outcome import final_phase
+from bobrapet.engine.plans import Delete, Event, JobStart, StepPlan
+from bobrapet.engine.reasons import Ended, Reason, Retries, Runs, Starting, Stops, WaitsFor, WaitsForReference
+from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
+from bobrapet.engine.states import moment
+from bobrapet.engine.steprun import judge
+from bobrapet.engine.steprun.observed import Attempt, Exit, Pod, attempt_of, pod_of
+from bobrapet.engine.steprun.status import StepStatus
+from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
+
+if TYPE_CHECKING:
+    from bobrapet.api.story import Step
+    from bobrapet.engine.snapshot import StepSnapshot
+
+LINGER: Final = timedelta(seconds=60)
+"""How long the process of a step that reported success may go on before its Job is deleted."""
+
+EXTRA_RESTARTS: Final = 3
+"""How often a lost Job is started again beyond the retries, so that somebody who deletes Jobs meets an end (15.2)."""
+
+
+def plan(snapshot: StepSnapshot, now: datetime) -> StepPlan:
+    """Decides what to do for a StepRun at `now`. Pure; applying the plan twice does no harm."""
+    return _Machine(snapshot, now).plan()
+
+
+def too_large(snapshot: StepSnapshot, now: datetime) -> StepPlan:
+    """The plan after the API server refused the Job because it is too large (R-4.8)."""
+    machine = _Machine(snapshot, now)
+    return machine.fail("InputTooLarge", "the API server refused the Job because its inputs are too large", event=True)
+
+
+class _Machine:
+    def __init__(self, snapshot: StepSnapshot, now: datetime) -> None:
+        self._snapshot = snapshot
+        self._now = now
+        self._step = snapshot.step
+        self._status = StepStatus(snapshot.step, now)
+        self._number = max(snapshot.step.status.retries or 0, 0)
+        self._pods = [pod_of(pod) for pod in snapshot.pods]
+        self._attempt = attempt_of(snapshot.job, self._pods) if snapshot.job is not None else None
+        self._definition = self._find_definition()
+        self._policy = execution_policy.resolve(
+            snapshot.config,
+            template=snapshot.template,
+            engram=snapshot.engram,
+            story=snapshot.story,
+            step=self._definition,
+            steprun=snapshot.step,
+        )
+
+    def plan(self) -> StepPlan:
+        if self._step.metadata.deletion_timestamp:
+            return self._deletion()
+        if (final := final_phase(self._step)) is not None:
+            return self._after_the_end(final)
+        phase = self._step.status.phase
+        if phase is not None and phase.is_terminal:
+            return self._reported(phase)
+        if self._is_cancel_requested():
+            return self._drain()
+        retry_at = moment(self._step.status.next_retry_at)
+        if retry_at is not None and self._now < retry_at:
+            because = self._step.status.last_failure_msg or ""
+            return StepPlan(
+                deletes=self._delete_job(),
+                wake_at=retry_at,
+                reason=Retries(retry_at, self._number, because),
+            )
+        if self._attempt is not None:
+            return self._with_job(self._attempt)
+        if phase is Phase.RUNNING:
+            return self._lost() if self._snapshot.job_confirmed_absent else StepPlan(confirm_job=True)
+        return self._start()
+
+    # Before an attempt
+
+    def _start(self, *, restart: bool = False) -> StepPlan:
+        if busy := [pod.name for pod in self._pods if not pod.is_over]:
+            return self._wait(Runs(note=f"waits for pod {busy[0]} of an earlier attempt to end"))
+        snapshot = self._snapshot
+        if (refused := self._refused_reference()) is not None:
+            return self.fail(*refused, event=True)
+        if snapshot.engram is None:
+            return self._blocked("ReferenceNotFound", "Engram", self._engram_name())
+        if snapshot.template is None:
+            return self._blocked("TemplateNotFound", "EngramTemplate", snapshot.engram.spec.template_ref.name)
+        if snapshot.run is None:
+            return self._wait(WaitsForReference("StoryRun", self._step.spec.story_run_ref.name))
+        if snapshot.story is None:
+            return self._wait(WaitsForReference("Story", snapshot.run.spec.story_ref.name))
+        if self._definition is None:
+            return self.fail(
+                "InvalidConfiguration",
+                f'Story "{snapshot.story.metadata.name}" has no step "{self._step.spec.step_id}" any more',
+            )
+        if self._policy.problems:
+            return self.fail("InvalidConfiguration", "; ".join(self._policy.problems))
+        mode = snapshot.engram.spec.mode or _default_mode(snapshot.template.spec.supported_modes)
+        if mode is not WorkloadMode.JOB:
+            return self.fail(
+                "InvalidConfiguration",
+                f'Engram "{snapshot.engram.metadata.name}" has mode {mode.value}; a batch step needs mode job',
+            )
+        match inputs.resolve_step(snapshot, self._definition, self._policy):
+            case inputs.Waiting(on=names):
+                return self._wait(WaitsFor(names))
+            case inputs.Load(references=references):
+                return StepPlan(load=references, reason=Starting())
+            case inputs.Fault(reason=reason, message=message):
+                return self.fail(reason, message)
+            case inputs.Resolved() as resolved:
+                return self._run(resolved, restart=restart)
+            case other:
+                assert_never(other)
+
+    def _run(self, resolved: inputs.Resolved, *, restart: bool) -> StepPlan:
+        assert self._snapshot.engram is not None
+        assert self._snapshot.template is not None
+        status = self._status
+        status.set("nextRetryAt", None)
+        status.set("podName", None)
+        for name, reference in judge.schema_references(
+            self._step, self._snapshot.engram, self._snapshot.template
+        ).items():
+            status.set(name, reference)
+        status.phase(Phase.RUNNING, "Scheduled", "Job created")
+        metadata = self._restarted() if restart else None
+        events = (Event("Warning", "JobRestarted", "the Job was lost and is started again"),) if restart else ()
+        started = moment(self._step.status.started_at) or self._now
+        return StepPlan(
+            metadata=metadata,
+            status=status.patch(),
+            start=JobStart(
+                attempt=self._number,
+                started_at=started,
+                inputs=resolved.inputs,
+                configuration=resolved.configuration,
+                context=resolved.context,
+                skip_templating=resolved.is_complete,
+                policy=self._policy,
+                secrets=dict(self._definition.secrets) if self._definition is not None else {},
+            ),
+            events=events,
+            wake_at=self._now + self._policy.timeout.value,
+            reason=Starting(),
+        )
+
+    def _blocked(self, reason: str, kind: str, name: str) -> StepPlan:
+        """A referenced object is missing: told at once, failed after the step's timeout (decision 4)."""
+        created = moment(self._step.metadata.creation_timestamp) or self._now
+        until = created + self._policy.timeout.value
+        if self._now >= until:
+            return self.fail(reason, f'{kind} "{name}" does not exist', event=True)
+        message = f"{kind} '{name}' not found"
+        if self._step.status.phase is not Phase.BLOCKED or self._ready_message() != message:
+            self._status.phase(Phase.BLOCKED, reason, message)
+        return StepPlan(status=self._status.patch(), wake_at=until, reason=WaitsForReference(kind, name, until))
+
+    def _wait(self, reason: Reason) -> StepPlan:
+        """Nothing to do until something else changes; a StepRun that nobody looked at yet gets its first phase."""
+        if self._step.status.phase is None:
+            self._status.phase(Phase.PENDING, "Pending", str(reason))
+        return StepPlan(status=self._status.patch(), reason=reason)
+
+    # During an attempt
+
+    def _with_job(self, attempt: Attempt) -> StepPlan:
+        if attempt.number is not None and attempt.number != self._number:
+            return StepPlan(deletes=self._delete_job(), reason=Runs(note="waits for the earlier Job to go"))
+        if attempt.is_deleting:
+            return StepPlan(reason=Runs(note="waits for the deleted Job to go"))
+        ended = attempt.exit()
+        if ended is not None:
+            return self._silent(attempt, ended)
+        deadline = self._deadline(attempt)
+        if self._now >= deadline:
+            text = duration.from_timedelta(self._policy.timeout.value)
+            return self._failed(Phase.TIMEOUT, ExitClass.RETRY, TIMEOUT_EXIT, f"timed out after {text}", delete=True)
+        trouble = attempt.trouble()
+        note = ""
+        if trouble is not None:
+            note = f"{trouble.reason}: {trouble.message}" if trouble.message else trouble.reason
+            if self._ready_reason() != trouble.reason:
+                self._status.phase(Phase.RUNNING, trouble.reason, f"pod cannot run: {note}")
+        elif self._step.status.phase is not Phase.RUNNING:
+            self._status.phase(Phase.RUNNING, "Running", "resuming monitoring")
+        elif self._ready_reason() not in ("Scheduled", "Running"):
+            self._status.phase(Phase.RUNNING, "Running", "the pod runs")
+        started = moment(self._step.status.started_at)
+        return StepPlan(status=self._status.patch(), wake_at=deadline, reason=Runs(started, self._number, note))
+
+    def _deadline(self, attempt: Attempt) -> datetime:
+        """When this attempt has used up its time: exact for the first, at most a second late for later ones, since
+        the API server tells a Job's age in whole seconds."""
+        started = moment(self._step.status.started_at) or self._now
+        created = attempt.created_at
+        if created is not None and created > started + timedelta(seconds=1):
+            started = created + timedelta(seconds=1)
+        return started + self._policy.timeout.value
+
+    def _lost(self) -> StepPlan:
+        """The status says Running, but there is no Job: deleted by somebody, or never created because we went down."""
+        restarts = self._restarts()
+        limit = self._policy.retry.max_retries.value + EXTRA_RESTARTS
+        if restarts >= limit:
+            message = f"the Job was lost {restarts + 1} times"
+            return self._end(Phase.FAILED, "ExecutionFailed", message, ExitClass.UNKNOWN, UNKNOWN_EXIT)
+        return self._start(restart=True)
+
+    def _restarts(self) -> int:
+        text = self._step.metadata.annotations.get(labels.ANNOTATION_RESTART_COUNT, "0")
+        return int(text) if text.isdecimal() else 0
+
+    def _restarted(self) -> Mapping[str, Any]:
+        return {
+            "metadata": {
+                "annotations": {
+                    labels.ANNOTATION_RESTART_COUNT: str(self._restarts() + 1),
+                    labels.ANNOTATION_RESTARTED_AT: format_time(self._now),
+                }
+            }
+        }
+
+    # At the end of an attempt
+
+    def _silent(self, attempt: Attempt, ended: Exit) -> StepPlan:
+        """The process ended without a word from the component."""
+        if ended.code == 0:
+            return self._succeeded()
+        message = f"exited with code {ended.code}" if ended.code != UNKNOWN_EXIT else "ended for an unknown reason"
+        if ended.message:
+            message = f"{message}: {ended.message}"
+        phase = Phase.TIMEOUT if ended.code == TIMEOUT_EXIT else Phase.FAILED
+        return self._failed(phase, exit_class(ended.code), ended.code, message)
+
+    def _reported(self, phase: Phase) -> StepPlan:
+        """The component wrote its end; it becomes definitive here, or not."""
+        status = self._step.status
+        if phase is Phase.SUCCEEDED:
+            return self._succeeded()
+        if status.next_retry_at is not None and self._attempt_is_not_current():
+            # A process of the attempt before still talks; what it says about its failure is already known.
+            self._status.phase(Phase.PENDING, "RetryScheduled", "a report of an earlier attempt was ignored")
+            return StepPlan(status=self._status.patch(), wake_at=moment(status.next_retry_at))
+        code = self._exit_code()
+        found = judge.reported_class(status, code)
+        message = judge.reported_message(status, code)
+        if self._is_cancel_requested():
+            return self._end(Phase.CANCELED, "Canceled", message or "canceled", found, code)
+        return self._failed(phase, found, code, message)
+
+    def _succeeded(self) -> StepPlan:
+        verdict = judge.success(self._snapshot, self._definition)
+        if isinstance(verdict, judge.Rejected):
+            return self._end(
+                Phase.FAILED, verdict.reason, verdict.message, ExitClass.TERMINAL, None, failure=verdict.message
+            )
+        return self._end(Phase.SUCCEEDED, "Completed", verdict.message, ExitClass.SUCCESS, 0, events=verdict.events)
+
+    def _failed(
+        self, phase: Phase, found: ExitClass, code: int | None, message: str, *, delete: bool = False
+    ) -> StepPlan:
+        """An attempt failed: try again, or end (14.3)."""
+        retry = self._policy.retry
+        most = retry.max_retries.value
+        if not is_retryable(found) or self._number >= most or self._is_cancel_requested():
+            reason = "TimedOut" if phase is Phase.TIMEOUT else "ExecutionFailed"
+            return self._end(phase, reason, message, found, code, failure=message, delete=delete)
+        asked = judge.retry_after(self._step.status) if found is ExitClass.RATE_LIMITED else timedelta(0)
+        delay = retry_delay(retry, self._number + 1, seed=self._step.metadata.uid or "", at_least=asked)
+        at = self._now + delay
+        text = duration.from_timedelta(delay)
+        told = f"Retrying in {text} (attempt {self._number + 1}/{most}): {message}"
+        self._status.retry(at, told, message)
+        return StepPlan(
+            status=self._status.patch(),
+            deletes=self._delete_job(),
+            events=(Event("Warning", "JobRetryScheduled", told),),
+            wake_at=at,
+            reason=Retries(at, self._number + 1, message),
+        )
+
+    def fail(self, reason: str, message: str, *, event: bool = False) -> StepPlan:
+        """The step can never run."""
+        events = (Event("Warning", reason, message),) if event else ()
+        return self._end(
+            Phase.FAILED, reason, message, ExitClass.TERMINAL, None, failure=message, events=events, delete=True
+        )
+
+    def _end(
+        self,
+        phase: Phase,
+        reason: str,
+        message: str,
+        found: ExitClass,
+        code: int | None,
+        *,
+        failure: str = "",
+        events: tuple[Event, ...] = (),
+        delete: bool = False,
+    ) -> StepPlan:
+        pod = self._attempt.newest_pod if self._attempt is not None else None
+        self._status.finish(
+            phase, reason, message, exit_class=found, exit_code=code, pod=pod.name if pod else "", failure=failure
+        )
+        return StepPlan(
+            status=self._status.patch(),
+            deletes=self._delete_job() if delete else (),
+            events=events,
+            reason=Ended(phase, message if phase is not Phase.SUCCEEDED else ""),
+        )
+
+    # Cancel, after the end, deletion
+
+    def _drain(self) -> StepPlan:
+        """Asked to end: the pod gets SIGTERM with the Job's deletion, and its grace period to report."""
+        attempt = self._attempt
+        if attempt is None:
+            if self._step.status.phase is Phase.RUNNING and not self._snapshot.job_confirmed_absent:
+                return StepPlan(confirm_job=True)
+            if any(not pod.is_over for pod in self._pods):
+                return StepPlan(reason=Stops())
+            return self._end(Phase.CANCELED, "Canceled", "canceled", ExitClass.TERMINAL, None)
+        ended = attempt.exit()
+        if ended is not None and ended.code == 0:
+            return self._succeeded()
+        if ended is not None:
+            return self._end(Phase.CANCELED, "Canceled", "canceled", exit_class(ended.code), ended.code, delete=True)
+        return StepPlan(deletes=self._delete_job(), reason=Stops())
+
+    def _after_the_end(self, final: Phase) -> StepPlan:
+        """The end stands, whatever a late process writes; and no process outlives it for long."""
+        if self._step.status.phase is not final:
+            # A late process changed the phase; conditions and times still say how it ended.
+            self._status.keep("phase", final.value)
+        deletes: tuple[Delete, ...] = ()
+        wake_at = None
+        attempt = self._attempt
+        if attempt is not None and not attempt.is_over and not attempt.is_deleting:
+            finished = moment(self._step.status.finished_at) or self._now
+            wake_at = finished + LINGER if final is Phase.SUCCEEDED else self._now
+            if self._now >= wake_at:
+                deletes, wake_at = self._delete_job(), None
+        message = self._ready_message() if final is not Phase.SUCCEEDED else ""
+        return StepPlan(status=self._status.patch(), deletes=deletes, wake_at=wake_at, reason=Ended(final, message))
+
+    def _deletion(self) -> StepPlan:
+        """Owner references clean up by themselves; only a finalizer that is there must be let go at the right time."""
+        if labels.STEPRUN_FINALIZER not in self._step.metadata.finalizers:
+            return StepPlan(reason=Stops())
+        if self._attempt is not None:
+            return StepPlan(deletes=self._delete_job(), reason=Stops())
+        if not self._snapshot.job_confirmed_absent:
+            return StepPlan(confirm_job=True)
+        kept = [name for name in self._step.metadata.finalizers if name != labels.STEPRUN_FINALIZER]
+        return StepPlan(metadata={"metadata": {"finalizers": kept or None}}, reason=Stops())
+
+    # Facts
+
+    def _delete_job(self) -> tuple[Delete, ...]:
+        if self._attempt is None or self._attempt.is_deleting:
+            return ()
+        return (Delete("Job", self._step.metadata.name or "", self._attempt.uid),)
+
+    def _is_cancel_requested(self) -> bool:
+        return self._step.metadata.annotations.get(labels.ANNOTATION_CANCEL_REQUESTED) == "true"
+
+    def _attempt_is_not_current(self) -> bool:
+        return self._attempt is None or (self._attempt.number is not None and self._attempt.number != self._number)
+
+    def _exit_code(self) -> int | None:
+        if self._step.status.exit_code is not None:
+            return self._step.status.exit_code
+        pod: Pod | None = self._attempt.newest_pod if self._attempt is not None else None
+        return pod.exit_code if pod is not None else None
+
+    def _ready_reason(self) -> str:
+        return judge.ready(self._step)[0]
+
+    def _ready_message(self) -> str:
+        return judge.ready(self._step)[1]
+
+    def _find_definition(self) -> Step | None:
+        if self._snapshot.story is None:
+            return None
+        parent = self._step.metadata.labels.get(labels.PARENT_STEP, "")
+        return find_step(self._snapshot.story, self._step.spec.step_id, parent)
+
+    def _engram_name(self) -> str:
+        reference = self._step.spec.engram_ref
+        return reference.key(self._step.metadata.namespace) if reference is not None else ""
+
+    def _refused_reference(self) -> tuple[str, str] | None:
+        """Whether the namespace policy forbids what the StepRun names, seen from its Story and from itself."""
+        config, namespace = self._snapshot.config, self._step.metadata.namespace or ""
+        policy = config.references.cross_namespace_policy
+        run = self._step.spec.story_run_ref
+        if run.namespace and run.namespace.strip() != namespace:
+            return "StoryReferenceInvalid", f'storyRunRef names namespace "{run.namespace}"; it must be {namespace}'
+        target_namespace, _, target = self._engram_name().rpartition("/")
+        refusals = [
+            refusal(referrer, Target(CORE, "Engram", target_namespace, target), policy, self._snapshot.grants)
+            for referrer in self._referrers(namespace)
+        ]
+        refused = refusals[0]
+        return ("EngramReferenceInvalid", str(refused)) if refused is not None and all(refusals) else None
+
+    def _referrers(self, namespace: str) -> list[Referrer]:
+        found = [Referrer(RUNS, "StepRun", namespace)]
+        if self._snapshot.story is not None:
+            found.insert(0, Referrer(CORE, "Story", self._snapshot.story.metadata.namespace or ""))
+        return found
+
+
+def _default_mode(supported: Any) -> WorkloadMode:
+    """What an Engram without `mode` is: a Job when its template can be one (R-3.12)."""
+    modes = list(supported)
+    return WorkloadMode.JOB if not modes or WorkloadMode.JOB in modes else modes[0]
