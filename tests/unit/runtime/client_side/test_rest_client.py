@@ -31,6 +31,7 @@ class Observed:
     def __init__(self) -> None:
         self.responses: list[tuple[str, str]] = []
         self.retries: list[str] = []
+        self.retried = asyncio.Event()
         self.limited: list[float] = []
 
     def on_response(
@@ -40,6 +41,7 @@ class Observed:
 
     def on_retry(self, *, method: str, host: str, code: str) -> None:
         self.retries.append(code)
+        self.retried.set()
 
     def on_rate_limited(self, *, method: str, host: str, seconds: float) -> None:
         self.limited.append(seconds)
@@ -101,8 +103,7 @@ async def test_retry_after_is_honoured_for_any_verb(stub: StubServer, clock: Fak
     observed = Observed()
     async with RestClient(stub.config(), clock=clock, observer=observed) as rest:
         task = asyncio.create_task(rest.request(method, "/x", body=None if method == "GET" else b"{}"))
-        while not observed.retries:
-            await asyncio.sleep(0)
+        await observed.retried.wait()
         await clock.advance(6.9)
         assert len(stub.seen) == 1
         await clock.advance(0.1)
@@ -321,13 +322,10 @@ async def test_a_silent_stream_ends_at_its_idle_limit(stub: StubServer) -> None:
         return response
 
     stub.handler = answer
-    got = []
-    async with RestClient(stub.config()) as rest:
+    async with RestClient(stub.config()) as rest, rest.stream("/watch", idle_timeout=0.05) as lines:
+        assert await anext(lines) == b"{}"
         with pytest.raises(RequestTimeout):
-            async with rest.stream("/watch", idle_timeout=0.05) as lines:
-                async for line in lines:
-                    got.append(line)
-    assert got == [b"{}"]
+            await anext(lines)
     released.set()
 
 
@@ -354,13 +352,10 @@ async def test_a_stream_that_breaks_off_says_so(stub: StubServer) -> None:
         return await drop(request)
 
     stub.handler = answer
-    got = []
-    async with RestClient(stub.config()) as rest:
+    async with RestClient(stub.config()) as rest, rest.stream("/watch") as lines:
+        assert await anext(lines) == b"{}"
         with pytest.raises(ConnectionFailed):
-            async with rest.stream("/watch") as lines:
-                async for line in lines:
-                    got.append(line)
-    assert got == [b"{}"]
+            await anext(lines)
 
 
 async def test_leaving_a_stream_closes_its_connection(stub: StubServer) -> None:

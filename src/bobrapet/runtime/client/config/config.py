@@ -25,20 +25,29 @@ PROVIDER_TOKEN_PERIOD = 60.0
 
 
 def get_config(
-    kubeconfig: str | None = None, *, context: str | None = None, environ: Mapping[str, str] | None = None
+    kubeconfig: str | None = None,
+    *,
+    context: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    service_account: str | None = None,
 ) -> RestConfig:
     """The configuration to use: `kubeconfig` (a flag), else `KUBECONFIG`, else that of the pod, else that of the user.
 
-    `context` selects another than the current context. Raises `ConfigError`, naming what was looked for.
+    `context` selects another than the current context; `service_account` is the folder of the pod's token, if not the
+    usual one. Raises `ConfigError`, naming what was looked for.
     """
     environ = os.environ if environ is None else environ
     if kubeconfig:
         return load_kubeconfig(kubeconfig, context=context)
     if environ.get("KUBECONFIG"):
         return load_kubeconfig(environ["KUBECONFIG"], context=context)
-    if environ.get("KUBERNETES_SERVICE_HOST") and environ.get("KUBERNETES_SERVICE_PORT") and context is None:
-        return load_in_cluster(environ)
     home = os.path.expanduser(RECOMMENDED_HOME_FILE)
+    if environ.get("KUBERNETES_SERVICE_HOST") and context is None:
+        try:
+            return load_in_cluster(environ, folder=service_account)
+        except ConfigError:
+            if not os.path.exists(home):
+                raise
     if os.path.exists(home):
         return load_kubeconfig(home, context=context)
     raise ConfigError(
