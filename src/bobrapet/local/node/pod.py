@@ -564,7 +564,7 @@ class PodWorker:
 
     def _report(self, verdict: Verdict | None = None, *, final: bool = False) -> None:
         containers = list(self._containers)
-        if not final and phase(containers, self._policy) in ("Succeeded", "Failed") and self._stop is None:
+        if not final and phase(containers, self._policy) in ("Succeeded", "Failed"):
             return  # the last word follows at once, from `run`
         self._reporter.report(
             pod_status(

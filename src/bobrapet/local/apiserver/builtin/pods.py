@@ -48,7 +48,10 @@ class PodStrategy(Strategy):
     def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
         """Containers have names and images; of a running pod almost nothing changes."""
         faults = pod_spec_errors(obj["spec"], "spec")
-        if old is not None and _fixed(obj["spec"]) != _fixed(old["spec"]):
+        before = dict(old["spec"]) if old is not None else {}
+        if "nodeName" not in before and "nodeName" in obj["spec"]:
+            before["nodeName"] = obj["spec"]["nodeName"]  # a binding
+        if old is not None and _fixed(obj["spec"]) != _fixed(before):
             text = (
                 "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
                 "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "

@@ -1,0 +1,362 @@
+"""The node against the embedded API server: pods in, processes, status and logs out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bobrapet.local.apiserver import ApiServer
+from bobrapet.local.node import ImageResolver, LogUnavailable, Node, NodeOptions
+from bobrapet.local.node.pod import Backoff
+from bobrapet.runtime.errors import NotFound
+from bobrapet.runtime.rest.client import RestClient
+from bobrapet.runtime.rest.config import RestConfig
+
+from .pods import container
+
+FAST = Backoff(initial=0.05, limit=0.2)
+Pod = dict[str, Any]
+
+
+class Cluster:
+    """An API server, a node, and the few verbs that the tests need."""
+
+    def __init__(self, server: ApiServer, folder: Path) -> None:
+        self.config = RestConfig(host=server.url, ca_data=server.ca_pem.encode(), token=server.admin_token)
+        self.rest = RestClient(self.config)
+        self.folder = folder
+        self.node: Node | None = None
+
+    async def start_node(self, **options: Any) -> Node:
+        images = ImageResolver({"sh": ("sh", "-c")})
+        settings = {"data_dir": self.folder, "images": images, "setup_backoff": FAST, "crash_backoff": FAST, **options}
+        self.node = Node(self.config, NodeOptions(**settings))
+        await self.node.start()
+        return self.node
+
+    async def kill_node(self) -> None:
+        """The node ends as by SIGKILL: nothing is reported, its processes die."""
+        assert self.node is not None
+        for task in (*self.node._background, *self.node._tasks):
+            task.cancel()
+        await self.node._launcher.aclose()
+        await self.node._client.close()
+        self.node = None
+
+    async def request(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        return json.loads(await self.rest.request(method, f"/api/v1/namespaces/default/{path}", None, data))
+
+    async def run(self, script: str, name: str = "p", **fields: Any) -> Pod:
+        """Creates a pod with one container that runs a shell script."""
+        return await self.create(container(image="sh:1", args=[script], **fields), name=name)
+
+    async def create(self, *containers: Pod, name: str = "p", **spec: Any) -> Pod:
+        spec = {"restartPolicy": "Never", "containers": list(containers), **spec}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"a": "b"}}, "spec": spec}
+        return await self.request("POST", "pods", pod)  # type: ignore[no-any-return]
+
+    async def delete(self, name: str = "p", grace: int | None = None) -> None:
+        await self.request("DELETE", f"pods/{name}", {} if grace is None else {"gracePeriodSeconds": grace})
+
+    async def until(self, condition: Callable[[Pod], Any], name: str = "p") -> Pod:
+        """The first version of the pod that meets the condition."""
+        params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
+        async with asyncio.timeout(20), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
+            async for line in lines:
+                pod: Pod = json.loads(line)["object"]
+                if condition(pod):
+                    return pod
+        raise AssertionError("the watch ended")
+
+    async def ended(self, name: str = "p") -> Pod:
+        return await self.until(lambda pod: phase(pod) in ("Succeeded", "Failed"), name)
+
+    async def gone(self, name: str = "p") -> None:
+        params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
+        async with asyncio.timeout(20), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
+            async for line in lines:
+                if json.loads(line)["type"] == "DELETED":
+                    return
+
+    async def logs(self, name: str = "p", container: str | None = None, **options: Any) -> str:
+        assert self.node is not None
+        stream = await self.node.logs.open("default", name, container, **options)
+        return b"".join([chunk async for chunk in stream]).decode()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        server = ApiServer()
+        await server.start()
+        stack.push_async_callback(server.stop)
+        cluster = Cluster(server, tmp_path)
+        stack.push_async_callback(cluster.rest.close)
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        try:
+            await cluster.request("GET", "serviceaccounts/default")
+        except NotFound:
+            await cluster.request("POST", "serviceaccounts", account)
+        await cluster.start_node()
+        yield cluster
+        if cluster.node is not None:
+            await cluster.node.stop()
+
+
+def phase(pod: Pod) -> str:
+    return str((pod.get("status") or {}).get("phase"))
+
+
+def states(pod: Pod, field: str = "containerStatuses") -> dict[str, Pod]:
+    return {entry["name"]: entry["state"] for entry in (pod.get("status") or {}).get(field) or ()}
+
+
+def waiting(reason: str) -> Callable[[Pod], Any]:
+    return lambda pod: any(state.get("waiting", {}).get("reason") == reason for state in states(pod).values())
+
+
+def exit_code(pod: Pod, name: str = "engram") -> int:
+    return int(states(pod)[name]["terminated"]["exitCode"])
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_pod_is_bound_run_reported_and_its_output_kept(cluster: Cluster) -> None:
+    await cluster.run("echo out; echo err >&2")
+    pod = await cluster.ended()
+    assert phase(pod) == "Succeeded"
+    assert pod["spec"]["nodeName"] == "local"
+    ended = states(pod)["engram"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (0, "Completed")
+    assert ended["startedAt"] <= ended["finishedAt"]
+    assert (pod["status"]["podIP"], pod["status"]["hostIP"]) == ("127.0.0.1", "127.0.0.1")
+    assert sorted((await cluster.logs()).splitlines()) == ["err", "out"]
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 3", 3), ("kill -9 $$$$", 137), ("kill -15 $$$$", 143)])
+async def test_a_failed_container_is_reported_with_its_exit_code(cluster: Cluster, script: str, code: int) -> None:
+    await cluster.run(script)
+    pod = await cluster.ended()
+    assert phase(pod) == "Failed"
+    assert exit_code(pod) == code
+    assert states(pod)["engram"]["terminated"]["reason"] == "Error"
+
+
+async def test_a_container_finds_its_credentials_as_on_a_cluster(cluster: Cluster) -> None:
+    script = """
+        here=$BUBU_POD_ROOT/var/run/secrets/kubernetes.io/serviceaccount
+        cat $here/namespace; echo; test -s $here/token; test -s $here/ca.crt; test -w $TMPDIR
+        echo $KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT; cat $KUBECONFIG
+    """
+    await cluster.run(script)
+    assert phase(await cluster.ended()) == "Succeeded"
+    namespace, address, *kubeconfig = (await cluster.logs()).splitlines()
+    assert namespace == "default"
+    assert f"https://{address}" == cluster.config.host
+    assert json.loads("\n".join(kubeconfig))["users"][0]["user"] == {"tokenFile": "token"}
+
+
+async def test_the_environment_of_the_node_stays_with_the_node(
+    cluster: Cluster,
+) -> None:
+    await cluster.run("env")
+    await cluster.ended()
+    names = {line.partition("=")[0] for line in (await cluster.logs()).splitlines()}
+    assert "PATH" in names
+    assert "PYTEST_CURRENT_TEST" in os.environ
+    assert "PYTEST_CURRENT_TEST" not in names
+
+
+async def test_a_secret_that_comes_later_heals_the_pod(cluster: Cluster) -> None:
+    reference = {"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    await cluster.run("test $V = hush && cat $BUBU_POD_ROOT/etc/s/k", env=[reference], volumeMounts=[])
+    pod = await cluster.until(waiting("CreateContainerConfigError"))
+    assert states(pod)["engram"]["waiting"]["message"] == 'secret "s" not found'
+    assert phase(pod) == "Pending"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "aHVzaA=="}}
+    await cluster.request("POST", "secrets", secret)
+    assert exit_code(await cluster.ended()) == 1  # no such mount
+
+
+async def test_volumes_are_found_below_the_root_and_shared_by_containers(cluster: Cluster) -> None:
+    await cluster.request(
+        "POST", "configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}}
+    )
+    mounts = [{"name": "c", "mountPath": "/etc/c"}, {"name": "work", "mountPath": "/work"}]
+    await cluster.create(
+        container("engram", "sh:1", args=["cat $BUBU_POD_ROOT/work/x"], volumeMounts=mounts),
+        initContainers=[
+            container("first", "sh:1", args=["cat $BUBU_POD_ROOT/etc/c/k > $BUBU_POD_ROOT/work/x"], volumeMounts=mounts)
+        ],
+        volumes=[{"name": "c", "configMap": {"name": "c"}}, {"name": "work", "emptyDir": {}}],
+    )
+    pod = await cluster.ended()
+    assert phase(pod) == "Succeeded"
+    assert states(pod, "initContainerStatuses")["first"]["terminated"]["exitCode"] == 0
+    assert await cluster.logs(container="engram") == "v"
+
+
+async def test_a_failed_init_container_fails_the_pod_and_the_others_never_start(cluster: Cluster) -> None:
+    await cluster.create(
+        container("engram", "sh:1", args=["echo never"]), initContainers=[container("first", "sh:1", args=["exit 5"])]
+    )
+    pod = await cluster.ended()
+    assert phase(pod) == "Failed"
+    assert "waiting" in states(pod)["engram"]
+    with pytest.raises(LogUnavailable, match="is waiting to start"):
+        await cluster.logs(container="engram")
+
+
+async def test_an_image_that_nobody_provides_tells_flag_and_entry_point(cluster: Cluster) -> None:
+    await cluster.create(container(image="ghcr.io/who/knows:1"))
+    pod = await cluster.until(waiting("ErrImagePull"))
+    message = states(pod)["engram"]["waiting"]["message"]
+    assert "--image ghcr.io/who/knows:1=COMMAND" in message
+    assert "bobrapet.images" in message
+    assert phase(pod) == "Pending"
+    await cluster.delete()
+    await cluster.gone()
+
+
+async def test_a_command_that_cannot_be_executed_fails_the_pod(cluster: Cluster) -> None:
+    await cluster.create(container(image="sh:1", command=["/no/such/program"]))
+    pod = await cluster.ended()
+    ended = states(pod)["engram"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+    assert "No such file or directory" in ended["message"]
+
+
+async def test_a_deleted_pod_may_end_its_work_and_is_removed_afterwards(cluster: Cluster) -> None:
+    await cluster.run("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    stream = await follow_until(cluster, "ready")
+    await cluster.delete()
+    assert "bye" in "".join([chunk.decode() async for chunk in stream])
+    await cluster.gone()
+    await cluster.run("exit 0", name="later")
+    await cluster.ended("later")  # the node heard of the first pod's end before it heard of this one
+    assert [folder.name.split("_")[1] for folder in (cluster.folder / "pods").iterdir()] == ["later"]
+
+
+async def test_a_deleted_pod_that_does_not_listen_is_killed_after_its_grace_period_with_all_it_started(
+    cluster: Cluster,
+) -> None:
+    await cluster.run("trap '' TERM; (setsid sleep 600 & echo $!); echo ready; while :; do sleep 0.05; done")
+    assert cluster.node is not None
+    await follow_until(cluster, "ready")
+    child = int((await cluster.logs()).splitlines()[0])
+    assert alive(child)
+    await cluster.delete(grace=1)
+    await cluster.gone()
+    assert not alive(child)
+
+
+async def test_a_pod_past_its_deadline_fails_with_the_reason(cluster: Cluster) -> None:
+    await cluster.create(
+        container(image="sh:1", args=["sleep 600"]), activeDeadlineSeconds=1, terminationGracePeriodSeconds=1
+    )
+    pod = await cluster.ended()
+    assert (phase(pod), pod["status"]["reason"]) == ("Failed", "DeadlineExceeded")
+    assert exit_code(pod) == 143
+
+
+async def test_a_failed_container_is_started_again_under_on_failure(cluster: Cluster) -> None:
+    script = """
+        cd $BUBU_POD_ROOT/w
+        echo once; test -e second && exit 0; test -e first && touch second; touch first; exit 1
+    """
+    await cluster.create(
+        container(image="sh:1", args=[script], volumeMounts=[{"name": "w", "mountPath": "/w"}]),
+        restartPolicy="OnFailure",
+        volumes=[{"name": "w", "emptyDir": {}}],
+    )
+    pod = await cluster.ended()
+    (status,) = pod["status"]["containerStatuses"]
+    assert phase(pod) == "Succeeded"
+    assert status["restartCount"] == 2
+    assert status["lastState"]["terminated"]["exitCode"] == 1
+    assert await cluster.logs(previous=True) == "once\n"
+
+
+async def test_what_ran_when_the_node_was_killed_is_reported_by_the_next_one(cluster: Cluster) -> None:
+    await cluster.run("echo $$$$; sleep 600")
+    pod = await cluster.until(lambda pod: phase(pod) == "Running")
+    await follow_until(cluster, "\n")
+    pid = int(await cluster.logs())
+    await cluster.kill_node()
+    assert not alive(pid)
+    await cluster.start_node()
+    pod = await cluster.ended()
+    assert (phase(pod), exit_code(pod)) == ("Failed", 137)
+    assert await cluster.logs() == f"{pid}\n"
+
+
+async def test_a_pod_that_may_have_run_is_not_run_again(cluster: Cluster) -> None:
+    marker = cluster.folder / "ran"
+    await cluster.run(f"echo x >> {marker}; echo ready; sleep 600")
+    await follow_until(cluster, "ready")
+    await cluster.kill_node()
+    await cluster.start_node()
+    assert exit_code(await cluster.ended()) == 137
+    assert marker.read_text() == "x\n"
+
+
+async def test_stopping_the_node_ends_the_containers_and_says_why(cluster: Cluster) -> None:
+    await cluster.run("sleep 600")
+    await cluster.until(lambda pod: phase(pod) == "Running")
+    assert cluster.node is not None
+    await cluster.node.stop()
+    cluster.node = None
+    pod = await cluster.ended()
+    assert (phase(pod), exit_code(pod)) == ("Failed", 143)
+    assert "shutdown" in pod["status"]["message"]
+
+
+async def test_pods_beyond_the_capacity_wait_for_their_turn(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    await cluster.node.stop()
+    await cluster.start_node(max_pods=1)
+    for number in range(3):
+        await cluster.run("exit 0", name=f"p{number}")
+    ended = await asyncio.gather(*(cluster.ended(f"p{number}") for number in range(3)))
+    assert [phase(pod) for pod in ended] == ["Succeeded"] * 3
+
+
+async def test_a_pod_of_another_node_is_left_alone(cluster: Cluster) -> None:
+    await cluster.create(container(image="sh:1", args=["exit 0"]), name="theirs", nodeName="elsewhere")
+    await cluster.run("exit 0", name="ours")
+    await cluster.ended("ours")
+    theirs = await cluster.request("GET", "pods/theirs")
+    assert phase(theirs) in ("Pending", "None")
+
+
+async def test_many_pods_at_once_all_come_to_their_end(cluster: Cluster) -> None:
+    for number in range(20):
+        await cluster.run(f"exit {number}", name=f"p{number}")
+    pods = await asyncio.gather(*(cluster.ended(f"p{number}") for number in range(20)))
+    assert [exit_code(pod) for pod in pods] == list(range(20))
+
+
+async def follow_until(cluster: Cluster, text: str) -> AsyncIterator[bytes]:
+    """Follows the log of the pod until it holds the text; answers the stream for more."""
+    await cluster.until(lambda pod: phase(pod) == "Running")
+    assert cluster.node is not None
+    stream = await cluster.node.logs.open("default", "p", follow=True)
+    seen = ""
+    async with asyncio.timeout(10):
+        while text not in seen:
+            seen += (await anext(stream)).decode()
+    return stream
