@@ -1,0 +1,105 @@
+"""Read your own writes: what an informer still has to see before a read may trust it (spec runtime CACHE-24).
+
+A write is remembered until the store has it, or something newer, or the whole watch has passed it. Reads wait for that;
+events are never held back or filtered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from bobrapet.runtime.client.object import ObjectKey, compare_resource_version
+from bobrapet.runtime.clock import Clock, cancel_after
+from bobrapet.runtime.toolscache.shared_informer import SharedIndexInformer
+
+WAIT = 2.0
+"""Seconds that a read waits for the watch, before it answers with what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """The object was stored at this version."""
+
+    resource_version: str
+
+    def is_seen(self, key: ObjectKey, informer: SharedIndexInformer) -> bool:
+        record = informer.store.get_by_key(key)
+        if record is not None:
+            order = compare_resource_version(record.metadata.resource_version, self.resource_version)
+            if record.metadata.resource_version == self.resource_version or order == 1:
+                return True
+        # The store may have seen the version and a deletion after it, or select it away.
+        progress = compare_resource_version(informer.progress, self.resource_version)
+        return progress is not None and progress >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    """The object with this uid is gone, or going."""
+
+    uid: str
+
+    def is_seen(self, key: ObjectKey, informer: SharedIndexInformer) -> bool:
+        record = informer.store.get_by_key(key)
+        if record is None or record.metadata.deletion_timestamp:
+            return True
+        return bool(self.uid) and record.metadata.uid != self.uid
+
+
+class Expectations:
+    """The outstanding writes of one informer."""
+
+    def __init__(self, informer: SharedIndexInformer, clock: Clock) -> None:
+        self.misses = 0
+        """Reads that were answered although the watch had not caught up."""
+
+        self._informer = informer
+        self._clock = clock
+        self._outstanding: dict[ObjectKey, _Write | _Deletion] = {}
+        self._changed: asyncio.Event | None = None
+        informer.add_observer(self._check)
+
+    def written(self, key: ObjectKey, resource_version: str) -> None:
+        self._expect(key, _Write(resource_version))
+
+    def deleted(self, key: ObjectKey, uid: str) -> None:
+        self._expect(key, _Deletion(uid))
+
+    def is_outstanding(self, key: ObjectKey | None, namespace: str = "") -> bool:
+        """Whether a read of this object, or of all objects of a namespace, would be behind our own writes."""
+        if not self._outstanding:
+            return False
+        if key is not None:
+            return key in self._outstanding
+        return not namespace or any(known.namespace == namespace for known in self._outstanding)
+
+    async def wait(self, key: ObjectKey | None, namespace: str = "") -> None:
+        """Waits until a read would see our own writes, `WAIT` seconds at most."""
+        with cancel_after(self._clock, WAIT) as scope:
+            while self.is_outstanding(key, namespace):
+                self._changed = self._changed or asyncio.Event()
+                await self._changed.wait()
+        if not scope.cancel_called:
+            return
+        self.misses += 1
+        for known in [*self._outstanding]:
+            # Nobody shall wait for the same lost write again.
+            if known == key or (key is None and (not namespace or known.namespace == namespace)):
+                del self._outstanding[known]
+
+    def _expect(self, key: ObjectKey, what: _Write | _Deletion) -> None:
+        if what.is_seen(key, self._informer):
+            self._outstanding.pop(key, None)
+        else:
+            self._outstanding[key] = what
+
+    def _check(self) -> None:
+        if not self._outstanding:
+            return
+        seen = [key for key, what in self._outstanding.items() if what.is_seen(key, self._informer)]
+        for key in seen:
+            del self._outstanding[key]
+        if seen and self._changed is not None:
+            self._changed.set()
+            self._changed = None

@@ -1,0 +1,1 @@
+"""Machinery that is private to the runtime."""

@@ -1,0 +1,71 @@
+"""The HTTP servers of a manager: probes, metrics, debug pages. None of them is needed to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bobrapet.runtime.healthz import Handler
+from bobrapet.runtime.manager.errors import ManagerError
+from bobrapet.runtime.manager.manager import Options
+
+if TYPE_CHECKING:
+    from bobrapet.runtime.manager.internal import ControllerManager
+
+OFF = ("", "0")
+
+
+class Endpoints:
+    """Binds the sockets that the options ask for; a port that is taken fails here, before anything runs (MGR-17)."""
+
+    def __init__(self, manager: ControllerManager, options: Options) -> None:
+        self.healthz = Handler("healthz")
+        self.readyz = Handler("readyz")
+        self._options = options
+        self._servers: list[Any] = []
+        self._metrics_server: Any = None
+        if options.health_probe_bind_address not in OFF:
+            self._servers.append(self._probes())
+        if options.metrics is None or options.metrics.bind_address not in OFF:
+            from bobrapet.runtime.metrics.server import Options as MetricsOptions
+            from bobrapet.runtime.metrics.server import Server as MetricsServer
+
+            self._metrics_server = MetricsServer(options.metrics or MetricsOptions(), clock=manager.clock)
+            self._servers.append(self._metrics_server)
+        if options.pprof_bind_address not in OFF:
+            from bobrapet.runtime.manager.debug import debug_server
+
+            self._servers.append(debug_server(options.pprof_bind_address))
+
+    def servers(self) -> list[Any]:
+        return self._servers
+
+    def add_metrics_handler(self, path: str, handler: Any) -> None:
+        if path == "/metrics":
+            raise ManagerError("the path /metrics is taken by the metrics themselves")
+        if self._metrics_server is not None:
+            self._metrics_server.add_extra_handler(path, handler)
+
+    def _probes(self) -> Any:
+        # aiohttp is slow to import, so only those who serve pay for it.
+        from aiohttp import web
+
+        from bobrapet.runtime.healthz.healthz import HEADERS
+        from bobrapet.runtime.internal.httpserver.server import listen
+        from bobrapet.runtime.manager.server import Server
+
+        def serve(handler: Handler) -> Any:
+            async def answer(request: web.Request) -> web.Response:
+                status, text = await handler.answer(request.match_info.get("check", ""), request.query_string)
+                return web.Response(status=status, text=text, headers=HEADERS)
+
+            return answer
+
+        app = web.Application()
+        endpoints = (
+            (self._options.liveness_endpoint_name, self.healthz),
+            (self._options.readiness_endpoint_name, self.readyz),
+        )
+        for path, handler in endpoints:
+            app.router.add_get(path, serve(handler))
+            app.router.add_get(path.rstrip("/") + "/{check:.*}", serve(handler))
+        return Server("health probe", app, listen(self._options.health_probe_bind_address))

@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from bobrapet.runtime.metrics.registry import REGISTRY
+
+__all__ = ["REGISTRY"]

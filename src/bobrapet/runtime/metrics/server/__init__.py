@@ -1,0 +1,5 @@
+"""The metrics endpoint."""
+
+from bobrapet.runtime.metrics.server.server import Filter, MetricsServerError, Options, Server
+
+__all__ = ["Filter", "MetricsServerError", "Options", "Server"]

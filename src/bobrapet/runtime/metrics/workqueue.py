@@ -1,0 +1,83 @@
+"""Work queues as Prometheus series (spec runtime 15.2). The queues count; this reads when somebody scrapes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from bobrapet.runtime.metrics.registry import REGISTRY
+from bobrapet.runtime.workqueue.metrics import Histogram, QueueMetrics
+
+_LABELS = ("name", "controller")
+
+
+class WorkqueueCollector(Collector):
+    """All queues that were registered and still live."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._queues: weakref.WeakValueDictionary[str, QueueMetrics] = weakref.WeakValueDictionary()
+        if registry is not None:
+            registry.register(self)
+
+    def register(self, metrics: QueueMetrics) -> None:
+        """Exposes the numbers of a queue under its name."""
+        self._queues[metrics.name] = metrics
+
+    def describe(self) -> Iterator[Metric]:
+        """Names the series without looking at queues."""
+        return self._families([])
+
+    def collect(self) -> Iterator[Metric]:
+        return self._families([*self._queues.values()])
+
+    def _families(self, queues: list[QueueMetrics]) -> Iterator[Metric]:
+        depth = GaugeMetricFamily(
+            "workqueue_depth", "Current depth of workqueue by workqueue and priority", labels=(*_LABELS, "priority")
+        )
+        adds = CounterMetricFamily("workqueue_adds", "Total number of adds handled by workqueue", labels=_LABELS)
+        waiting = HistogramMetricFamily(
+            "workqueue_queue_duration_seconds", "How long in seconds an item stays in workqueue", labels=_LABELS
+        )
+        work = HistogramMetricFamily(
+            "workqueue_work_duration_seconds", "How long in seconds processing an item takes", labels=_LABELS
+        )
+        unfinished = GaugeMetricFamily(
+            "workqueue_unfinished_work_seconds",
+            "How many seconds of work have been done that are in progress and not observed by work_duration",
+            labels=_LABELS,
+        )
+        longest = GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds",
+            "How many seconds the longest running item has been processed for",
+            labels=_LABELS,
+        )
+        retries = CounterMetricFamily(
+            "workqueue_retries", "Total number of retries handled by workqueue", labels=_LABELS
+        )
+        for queue in queues:
+            labels = (queue.name, queue.name)
+            for priority, value in queue.depth.items():
+                depth.add_metric((*labels, priority), value)
+            adds.add_metric(labels, queue.adds)
+            _add(waiting, labels, queue.queue_duration)
+            _add(work, labels, queue.work_duration)
+            unfinished.add_metric(labels, queue.unfinished)
+            longest.add_metric(labels, queue.longest_running)
+            retries.add_metric(labels, queue.retries)
+        yield from (depth, adds, waiting, work, unfinished, longest, retries)
+
+
+def _add(family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram) -> None:
+    buckets: list[tuple[str, float]] = []
+    seen = 0
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        seen += count
+        buckets.append(("+Inf" if bound == float("inf") else str(bound), seen))
+    family.add_metric(labels, buckets, histogram.total)
+
+
+WORKQUEUES = WorkqueueCollector(REGISTRY)
+"""The queues of this process."""

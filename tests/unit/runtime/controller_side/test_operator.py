@@ -1,0 +1,161 @@
+"""A whole operator over the fake API server: manager, cache, controller, recorder."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from bobrapet.runtime import cluster, manager
+from bobrapet.runtime.builder import controller_managed_by
+from bobrapet.runtime.client.apiutil import RESTMapping
+from bobrapet.runtime.client.fake.client import ClientBuilder, FakeClient
+from bobrapet.runtime.client.interfaces import ignore_already_exists
+from bobrapet.runtime.client.object import Unstructured
+from bobrapet.runtime.client.patch import merge_from
+from bobrapet.runtime.controller.controllerutil import set_controller_reference
+from bobrapet.runtime.controller.name import forget_names
+from bobrapet.runtime.errors import NotFound
+from bobrapet.runtime.manager import ControllerManager
+from bobrapet.runtime.metrics.server import Options as MetricsOptions
+from bobrapet.runtime.reconcile import Request, Result
+from bobrapet.runtime.scheme import GroupVersionKind
+
+Widget = Unstructured.of("example.org/v1", "Widget")
+Job = Unstructured.of("batch/v1", "Job")
+Event = Unstructured.of("events.k8s.io/v1", "Event")
+
+
+@pytest.fixture(autouse=True)
+def fresh_names() -> None:
+    forget_names()
+
+
+def fake() -> FakeClient:
+    return (
+        ClientBuilder()
+        .with_rest_mapping(
+            RESTMapping(GroupVersionKind("example.org", "v1", "Widget"), "widgets", True),
+            RESTMapping(GroupVersionKind("batch", "v1", "Job"), "jobs", True),
+            RESTMapping(GroupVersionKind("events.k8s.io", "v1", "Event"), "events", True),
+        )
+        .with_status_subresource(Widget)
+        .build()
+    )
+
+
+async def new_manager(client: FakeClient, **options: Any) -> ControllerManager:
+    cluster_options = cluster.Options(
+        rest=client.rest,
+        mapper_provider=lambda rest: client.rest_mapper,
+        client_cache_unstructured=True,
+        read_your_writes=True,
+    )
+    return await manager.new(
+        None,
+        manager.Options(cluster=cluster_options, metrics=MetricsOptions(bind_address="0"), **options),
+    )
+
+
+@asynccontextmanager
+async def running(mgr: ControllerManager) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(mgr.start())
+    try:
+        yield task
+    finally:
+        mgr.request_stop()
+        await task
+
+
+async def until(client: FakeClient, cls: type[Unstructured], holds: Callable[[Unstructured], bool]) -> Unstructured:
+    """Waits for an object in a state, five seconds at most."""
+    async with asyncio.timeout(5), client.watch(cls, resource_version="0") as events:
+        async for event in events:
+            if holds(event.object):
+                return event.object
+    raise AssertionError("the watch ended")
+
+
+def is_w(obj: Unstructured) -> bool:
+    return bool(obj.metadata.name == "w")
+
+
+class JobMaker:
+    """Makes a Job for each Widget, and copies whether it is done into the status of the Widget."""
+
+    def __init__(self, mgr: ControllerManager) -> None:
+        self.client = mgr.get_client()
+        self.scheme = mgr.scheme
+        self.recorder = mgr.get_event_recorder("widget-controller")
+        self.calls = 0
+
+    async def reconcile(self, request: Request) -> Result | None:
+        self.calls += 1
+        try:
+            widget = await self.client.get(Widget, request.key)
+        except NotFound:
+            return None
+        try:
+            job = await self.client.get(Job, request.key)
+        except NotFound:
+            job = Job({"metadata": {"namespace": request.namespace, "name": request.name}})
+            set_controller_reference(widget, job, self.scheme)
+            with ignore_already_exists():
+                await self.client.create(job)
+                self.recorder.event(widget, None, "Normal", "JobMade", "Create", f"made {request}")
+        phase = "Done" if job.get("status", "succeeded") else "Running"
+        if widget.get("status", "phase") != phase:
+            base = widget.deep_copy()
+            widget.set("status", "phase", value=phase)
+            await self.client.status().patch(widget, merge_from(base))
+        return None
+
+
+async def test_an_operator_follows_its_kind_and_what_it_owns() -> None:
+    client = fake()
+    mgr = await new_manager(client)
+    reconciler = JobMaker(mgr)
+    await controller_managed_by(mgr).for_(Widget).owns(Job).complete(reconciler)
+    await client.create(Widget({"metadata": {"namespace": "ns", "name": "before"}}))
+    async with running(mgr):
+        await mgr.elected.wait()
+        await client.create(Widget({"metadata": {"namespace": "ns", "name": "w"}}))
+        await until(client, Widget, lambda widget: is_w(widget) and widget.get("status", "phase") == "Running")
+        job = await until(client, Job, is_w)
+        job.set("status", "succeeded", value=1)
+        await client.status().update(job)
+        await until(client, Widget, lambda widget: is_w(widget) and widget.get("status", "phase") == "Done")
+    events = await client.list(Event)
+    assert {event.object["regarding"]["name"] for event in events} == {"before", "w"}
+    assert all(event.object["reportingController"] == "widget-controller" for event in events)
+
+
+async def test_a_reconciler_reads_its_own_writes() -> None:
+    client = fake()
+    mgr = await new_manager(client)
+    seen: list[int] = []
+
+    class Counter:
+        async def reconcile(self, request: Request) -> Result | None:
+            cached = mgr.get_client()
+            widget = await cached.get(Widget, request.key)
+            count = int(widget.get("status", "count", default=0))
+            seen.append(count)
+            if count < 20:
+                base = widget.deep_copy()
+                widget.set("status", "count", value=count + 1)
+                await cached.status().patch(widget, merge_from(base))
+                return Result(requeue_after=0.0001)
+            return None
+
+    await controller_managed_by(mgr).for_(Widget).complete(Counter())
+    await client.create(Widget({"metadata": {"namespace": "ns", "name": "w"}}))
+    async with running(mgr):
+        await until(client, Widget, lambda widget: widget.get("status", "count") == 20)
+    assert sorted(set(seen)) == list(range(len(set(seen))))
+    assert len(set(seen)) >= 20
+    assert [later for earlier, later in itertools.pairwise(seen) if later < earlier] == []
