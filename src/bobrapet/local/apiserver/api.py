@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bobrapet.local.apiserver import decoding, discovery, errors, fields, patch
+from bobrapet.local.apiserver import apply, decoding, discovery, errors, fields, patch
 from bobrapet.local.apiserver.http import Request, Response, json_response, status_success
 from bobrapet.local.apiserver.reading import ListOptions, Reader
 from bobrapet.local.apiserver.registry import Registry
@@ -13,6 +13,7 @@ from bobrapet.local.apiserver.representation import Representation, negotiate
 from bobrapet.local.apiserver.rest import Call, DeleteOptions, Rest
 from bobrapet.local.apiserver.reviews import Reviews
 from bobrapet.local.apiserver.subresources import Subresources
+from bobrapet.local.apiserver.typed import TypeMismatch
 from bobrapet.local.apiserver.types import Object, Resource
 from bobrapet.local.store import Record
 
@@ -145,6 +146,8 @@ class Api:
         if request.content_type not in patch.types_for(call.resource):
             raise errors.unsupported_media_type(patch.types_for(call.resource))
         validation = fields.level(request.query.get("fieldValidation"))
+        if request.content_type == patch.APPLY:
+            return await self._apply(request, call, body)
         change = patch.parse(request.content_type, body, call.resource)
 
         def transform(obj: Object) -> Object:
@@ -158,6 +161,28 @@ class Api:
             return patched
 
         return await self._rest.write(call, transform), False
+
+    async def _apply(self, request: Request, call: Call, body: bytes) -> tuple[Record, bool]:
+        if not request.query.get("fieldManager"):
+            raise errors.invalid_options(
+                "fieldManager",
+                "Required value: is required for apply patch",
+                kind="PatchOptions",
+                reason="FieldValueRequired",
+            )
+        config = apply.parse(call.resource, decoding.decode(body, decoding.YAML), call.name, call.namespace)
+        unknown: list[str] = []
+        try:
+            call.resource.strategy.conform_type(config, unknown)
+        except TypeMismatch as error:
+            raise decoding.unfit(call.resource, str(error)) from None
+        if unknown:
+            raise errors.undeclared(call.resource, call.namespace, call.name, unknown)
+
+        def conform(obj: Object) -> None:
+            fields.conform_patched(call, obj, "Ignore")
+
+        return await self._rest.apply(call, config, conform, force=request.query.flag("force"))
 
     async def _delete(self, request: Request, call: Call) -> Response:
         deleted = await self._rest.delete(call, await self._delete_options(request))

@@ -25,21 +25,29 @@ class CustomStrategy(Strategy):
 
     custom = True
 
-    def __init__(self, schema: Schema, *, has_status: bool) -> None:
+    def __init__(self, schema: Schema, metadata: Schema | None, *, has_status: bool) -> None:
         super().__init__(schema)
         self.has_status = has_status
+        self._metadata = metadata
 
-    def conform(self, obj: Object, unknown: list[str]) -> None:
-        """Prunes and defaults by the structural schema; metadata by its type."""
+    def default(self, obj: Object) -> None:
+        """The defaults of the schema."""
+        fill_defaults(self.schema, obj)
+
+    def conform_type(self, obj: Object, unknown: list[str]) -> None:
+        """Prunes by the structural schema; metadata by its type."""
         convert(_METADATA, obj["metadata"], unknown, "metadata")
         metadata = obj.pop("metadata")
         prune(self.schema, obj, "", unknown)
         obj["metadata"] = metadata
-        fill_defaults(self.schema, obj)
 
     def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
         """The value checks of the schema, on what changed."""
-        return validate(self.schema, obj, "", NOTHING if old is None else old)
+        content = {name: value for name, value in obj.items() if name != "metadata"}
+        faults = validate(self.schema, content, "", NOTHING if old is None else old)
+        if self._metadata is not None:
+            faults += validate(self._metadata, obj["metadata"], "metadata")
+        return faults
 
     def prepare_status_update(self, obj: Object, old: Object, writing: Writing) -> None:
         """Only the status changes."""
@@ -119,7 +127,10 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
     names = spec["names"]
     group = spec["group"]
     subresources = version.get("subresources") or {}
-    schema = _root(version.get("schema", {}).get("openAPIV3Schema") or {})
+    given = version.get("schema", {}).get("openAPIV3Schema") or {}
+    schema = _root(given)
+    # The only thing a CRD may say of metadata is how names look.
+    metadata = structural(given["properties"]["metadata"]) if "metadata" in (given.get("properties") or {}) else None
     return Resource(
         group=group,
         version=version["name"],
@@ -129,7 +140,7 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
         singular=names.get("singular", names["kind"].lower()),
         namespaced=spec["scope"] == "Namespaced",
         schema=schema,
-        strategy=CustomStrategy(schema, has_status="status" in subresources),
+        strategy=CustomStrategy(schema, metadata, has_status="status" in subresources),
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=frozenset(subresources),
@@ -158,8 +169,7 @@ def _root(given: Object) -> Schema:
     schema = structural(given)
     for name in ("apiVersion", "kind"):
         schema.properties[name] = Schema("string")
-    # Metadata has a type of its own; a CRD may only narrow its name.
-    schema.properties["metadata"] = Schema("object")
+    schema.properties["metadata"] = _METADATA
     return schema
 
 

@@ -149,6 +149,18 @@ def unpatchable(fault: FieldError) -> ApiError:
     return ApiError(422, "Invalid", f' "" is invalid: {fault}', details={"causes": [fault.cause()]})
 
 
+def undeclared(resource: Resource, namespace: str, name: str, unknown: Sequence[str]) -> ApiError:
+    """500, as a kube-apiserver answers an apply configuration with fields that its schema does not have."""
+    who = f"{namespace}/{name}" if namespace else f"/{name}"
+    problems = "\n".join(f".{path}: field not declared in schema" for path in unknown)
+    listed = problems if len(unknown) == 1 else f"errors:\n{problems}"
+    return ApiError(
+        500,
+        "",
+        f"failed to create typed patch object ({who}; {resource.api_version}, Kind={resource.kind}): {listed}",
+    )
+
+
 def invalid_options(
     field: str, message: str, *, kind: str = "ListOptions", reason: str = "FieldValueNotSupported"
 ) -> ApiError:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from bobrapet.local.apiserver import errors, metadata
+from bobrapet.local.apiserver import apply, errors, metadata
 from bobrapet.local.apiserver.errors import FieldError
 from bobrapet.local.apiserver.strategy import Writing
 from bobrapet.local.apiserver.types import Object, Resource, User
@@ -113,6 +113,8 @@ class Rest:
         base = meta.get("generateName", "")
         generate = bool(base) and not meta.get("name")
         metadata.initialise(obj, call.namespace, call.now)
+        if not obj["metadata"].get("managedFields"):
+            meta.pop("managedFields", None)
         for attempt in range(_NAME_ATTEMPTS if generate else 1):
             if generate:
                 meta["name"] = metadata.generated_name(base)
@@ -158,6 +160,9 @@ class Rest:
         `transform` gets a copy it may change and may be called again on a newer state. A resourceVersion in its result
         that is not the current one is a 409; one that equals it insists on nothing more.
         """
+        return await self._write(call, transform, tracked=False)
+
+    async def _write(self, call: Call, transform: Transform, *, tracked: bool) -> Record:
         while True:
             record = self.get(call)
             old = self.decode(call, record)
@@ -168,6 +173,8 @@ class Rest:
                 raise errors.conflict(call.resource, call.name, errors.MODIFIED)
             obj["metadata"]["resourceVersion"] = str(record.revision)
             await self._prepare_update(call, obj, old)
+            if not tracked:
+                self._track(call, obj, old)
             if obj == old:
                 return record
             if call.dry_run:
@@ -176,6 +183,47 @@ class Rest:
                 return await self._store_update(call, obj, old, record.revision)
             except RevisionConflict:
                 continue
+
+    async def apply(
+        self, call: Call, config: Object, conform: Callable[[Object], None], *, force: bool
+    ) -> tuple[Record, bool]:
+        """Server-side apply; returns the object, and whether this created it."""
+        only_status = call.subresource == "status"
+        if call.resource.strategy.has_status:
+            kept = ("apiVersion", "kind", "metadata", *(("status",) if only_status else ()))
+            config = {
+                name: value for name, value in config.items() if (name in kept if only_status else name != "status")
+            }
+
+        def transform(live: Object) -> Object:
+            result = apply.apply(
+                live,
+                config,
+                call.resource.schema,
+                manager=call.field_manager,
+                subresource=call.subresource,
+                force=force,
+                now=call.now,
+            )
+            conform(result)
+            return result
+
+        if self._store.get(call.key) is not None or call.subresource:
+            return await self._write(call, transform, tracked=True), False
+        if config["metadata"].get("uid"):
+            raise errors.conflict(
+                call.resource,
+                call.name,
+                "uid mismatch: the provided object specified uid "
+                f"{config['metadata']['uid']}, and no existing object was found",
+            )
+        nothing: Object = {"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": {}}
+        try:
+            return await self.create(call, transform(nothing)), True
+        except errors.ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        return await self._write(call, transform, tracked=True), False
 
     async def delete(self, call: Call, options: DeleteOptions) -> Deleted:
         """Removes an object, or marks it when finalizers or a grace period stand before that."""
@@ -235,6 +283,18 @@ class Rest:
         faults += metadata.validate_update(obj, old) + metadata.validate(obj, resource)
         faults += strategy.validate(obj, old)
         self._check(call, faults)
+
+    def _track(self, call: Call, obj: Object, old: Object) -> None:
+        """Notes who changed what, for objects of which that is kept."""
+        if "managedFields" in obj["metadata"] or "managedFields" in old["metadata"]:
+            apply.track(
+                obj,
+                old,
+                call.resource.schema,
+                manager=call.field_manager,
+                subresource=call.subresource,
+                now=call.now,
+            )
 
     async def _store_update(self, call: Call, obj: Object, old: Object, revision: int) -> Record:
         meta = obj["metadata"]

@@ -22,6 +22,7 @@ class Schema:
         "atomic",
         "checks",
         "default",
+        "description",
         "embedded",
         "format",
         "int_or_string",
@@ -32,6 +33,7 @@ class Schema:
         "merge_key",
         "name",
         "nullable",
+        "omit_zero",
         "preserve",
         "properties",
         "required",
@@ -45,12 +47,15 @@ class Schema:
         self.format = format
         self.name = name
         """The name of a built-in type, for example core/v1.PodSpec; "" for a CRD's node."""
+        self.description = ""
         self.properties: dict[str, Schema] = {}
         self.additional: Schema | None = None
         self.items: Schema | None = None
         self.required: tuple[str, ...] = ()
         self.default: Any = _UNSET
         self.nullable = False
+        self.omit_zero = False
+        """"", 0 and false are the same as missing."""
         self.preserve = False
         """Unknown fields are kept."""
         self.embedded = False
@@ -81,6 +86,7 @@ class Schema:
 def structural(given: Mapping[str, Any]) -> Schema:
     """The tree of an `openAPIV3Schema` (or a part of it)."""
     schema = Schema(given.get("type", ""), format=given.get("format", ""))
+    schema.description = given.get("description", "")
     schema.nullable = bool(given.get("nullable"))
     schema.preserve = bool(given.get("x-kubernetes-preserve-unknown-fields"))
     schema.embedded = bool(given.get("x-kubernetes-embedded-resource"))

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from bobrapet import __version__
-from bobrapet.local.apiserver import crd, discovery, errors, pki
+from bobrapet.local.apiserver import crd, discovery, errors, pki, swagger
 from bobrapet.local.apiserver.api import Api
 from bobrapet.local.apiserver.authorization import AllowAuthenticated, Authorizer
 from bobrapet.local.apiserver.collector import Collector
@@ -191,6 +191,10 @@ class ApiServer:
             return Response(b"ok", content_type="text/plain; charset=utf-8")
         if path == "/openapi/v3":
             return json_response(self._openapi.index())
+        if path == "/openapi/v2":
+            if "protobuf" in request.headers.get("Accept", ""):
+                return Response(swagger.binary(self._registry.all()), content_type=swagger.MEDIA_TYPE)
+            return Response(self._openapi.swagger())
         if path.startswith("/openapi/v3/") and (document := self._openapi.document(path[12:])) is not None:
             return Response(document)
         if path in ("/version", "/version/"):

@@ -54,9 +54,13 @@ class Strategy:
         self.schema = schema or Schema("object")
 
     def conform(self, obj: Object, unknown: list[str]) -> None:
-        """Makes a decoded body an object of this kind; raises `TypeMismatch`, tells what it dropped."""
-        convert(self.schema, obj, unknown)
+        """Makes a decoded body a whole object of this kind; raises `TypeMismatch`, tells what it dropped."""
+        self.conform_type(obj, unknown)
         self.default(obj)
+
+    def conform_type(self, obj: Object, unknown: list[str]) -> None:
+        """The same without defaults, for a configuration that says only what its author cares about."""
+        convert(self.schema, obj, unknown)
 
     def default(self, obj: Object) -> None:
         """Fills what the client left out."""

@@ -69,6 +69,8 @@ def _field(text: str, owner: Schema, field: str) -> Schema:
             case "merge":
                 schema.merge = True
                 schema.merge_key = value
+            case "omitzero":
+                schema.omit_zero = True
             case "retainKeys":
                 schema.retain_keys = True
             case "default":
@@ -147,6 +149,8 @@ def _object(schema: Schema, value: Object, path: str, unknown: list[str]) -> Non
                 raise _mismatch(schema, path, name, child, "array")
         elif (fault := _scalar(child, item)) is not None:
             raise _mismatch(schema, path, name, child, fault)
+        elif child.omit_zero and not item:
+            dropped.append(name)
     for name in dropped:
         del value[name]
 

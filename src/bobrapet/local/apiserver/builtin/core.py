@@ -79,9 +79,9 @@ class NamespaceStrategy(Strategy):
 class SecretStrategy(Strategy):
     """Secret."""
 
-    def conform(self, obj: Object, unknown: list[str]) -> None:
+    def conform_type(self, obj: Object, unknown: list[str]) -> None:
         """Data is base64."""
-        super().conform(obj, unknown)
+        super().conform_type(obj, unknown)
         for value in (obj.get("data") or {}).values():
             try:
                 base64.b64decode(value, validate=True)
