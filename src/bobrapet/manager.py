@@ -1,1 +1,317 @@
-"""The controller-manager: wires every reconciler to the runtime and owns `main()`."""
+"""The operator: wires runtime, configuration and reconcilers together, and owns `bobrapet-manager`.
+
+`build` makes a manager without servers and without leader election, for use inside another process. `main` is the
+process of a cluster, with the flags of the Go operator (admission-and-config B3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bobrapet import __version__
+
+if TYPE_CHECKING:
+    from bobrapet.runtime.cache import Options as CacheOptions
+    from bobrapet.runtime.clock import Clock
+    from bobrapet.runtime.manager import ControllerManager
+    from bobrapet.runtime.metrics.server import Options as MetricsOptions
+    from bobrapet.runtime.rest.config import RestConfig
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+ENVIRONMENT_PREFIX: Final = "BOBRAPET_"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How the manager runs. The defaults are those for use inside another process: it serves and elects nothing."""
+
+    kubeconfig: str = ""
+    metrics_bind_address: str = "0"
+    metrics_secure: bool = True
+    metrics_cert_path: str = ""
+    metrics_cert_name: str = "tls.crt"
+    metrics_cert_key: str = "tls.key"
+    webhook_cert_path: str = ""
+    webhook_cert_name: str = "tls.crt"
+    webhook_cert_key: str = "tls.key"
+    health_probe_bind_address: str = "0"
+    leader_elect: bool = False
+    leader_election_id: str = "d3a8b358.bubustack.io"
+    leader_election_namespace: str = ""
+    enable_http2: bool = False
+    config_namespace: str = "bobrapet-system"
+    config_name: str = "bobrapet-operator-config"
+    tracing_init_timeout: str = "10s"
+    tracing_shutdown_timeout: str = "5s"
+    zap_devel: bool = False
+    zap_encoder: str = ""
+    zap_log_level: str = ""
+    zap_stacktrace_level: str = ""
+    zap_time_encoding: str = "rfc3339"
+
+
+async def build(config: RestConfig, options: Options | None = None, *, clock: Clock | None = None) -> ControllerManager:
+    """Makes the operator: `await manager.start()` runs it until it is cancelled or `request_stop()` is called.
+
+    Reads the operator's ConfigMap, which may be absent. Raises `ConfigurationRefused` when it holds values that must
+    not be used, `ApiError` or `TransportError` when it cannot be read, `OSError` when a port is taken.
+    """
+    from bobrapet.api import KINDS
+    from bobrapet.reconcilers import indexes, wiring
+    from bobrapet.reconcilers.operator import Operator
+    from bobrapet.reconcilers.operatorconfig import ConfigSource
+    from bobrapet.runtime import cluster, healthz, manager
+    from bobrapet.runtime.client.object import ObjectKey
+    from bobrapet.runtime.clock import REAL_CLOCK
+    from bobrapet.runtime.scheme import Scheme
+
+    options = options or Options()
+    scheme = Scheme()
+    scheme.add_known_types(*KINDS)
+    made = await manager.new(
+        config,
+        manager.Options(
+            cluster=cluster.Options(
+                scheme=scheme,
+                cache=_cache_options(options),
+                client_cache_unstructured=True,
+                read_your_writes=True,
+            ),
+            leader_election=options.leader_elect,
+            leader_election_id=options.leader_election_id,
+            leader_election_namespace=options.leader_election_namespace,
+            leader_election_release_on_cancel=True,
+            health_probe_bind_address=options.health_probe_bind_address,
+            metrics=_metrics_options(options),
+        ),
+        clock=clock or REAL_CLOCK,
+    )
+    source = ConfigSource(ObjectKey(options.config_namespace, options.config_name))
+    await source.load(made.get_api_reader())
+    operator = Operator(client=made.get_client(), live=made.get_api_reader(), clock=made.clock, config=source)
+    await indexes.register(made.get_field_indexer())
+    await wiring.add_controllers(made, operator, source)
+    made.add_healthz_check("healthz", healthz.ping)
+    made.add_readyz_check("readyz", healthz.ping)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process `bobrapet-manager`. Returns its exit code."""
+    options = parse_flags(sys.argv[1:] if arguments is None else arguments, os.environ)
+    _set_up_logging(options)
+    import uvloop
+
+    return uvloop.run(_run(options))
+
+
+async def _run(options: Options) -> int:
+    from bobrapet.reconcilers.operatorconfig import ConfigurationRefused
+    from bobrapet.runtime.client.config import get_config
+    from bobrapet.runtime.errors import ControllerRuntimeError
+    from bobrapet.runtime.log.log import get_logger
+    from bobrapet.runtime.manager import setup_signal_handler
+
+    log = get_logger("setup")
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        if made is not None:
+            made.request_stop()
+
+    made = None
+    setup_signal_handler(stop)
+    try:
+        made = await build(get_config(options.kubeconfig or None), options)
+        if not stopped:
+            log.info("starting manager", version=__version__)
+            await made.start()
+    except (ControllerRuntimeError, ConfigurationRefused, OSError) as error:
+        log.error("the manager ends", error=error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _cache_options(options: Options) -> CacheOptions:
+    """What is kept in memory: our kinds whole, of built-in kinds only what carries our labels."""
+    from bobrapet.api import labels
+    from bobrapet.reconcilers.builtin import ConfigMap, Job, Pod, Role, RoleBinding, ServiceAccount
+    from bobrapet.runtime import cache
+
+    ours = cache.ByObject(label={labels.APP_NAME: "bobrapet"})
+    return cache.Options(
+        default_transform=cache.transform_strip_managed_fields,
+        default_unsafe_disable_copy=True,  # reconcilers and engine only read what they are given
+        by_object={
+            Job: ours,
+            ServiceAccount: ours,
+            Role: ours,
+            RoleBinding: ours,
+            Pod: cache.ByObject(label=labels.STEPRUN),
+            ConfigMap: cache.ByObject(
+                namespaces={options.config_namespace: cache.Config(field={"metadata.name": options.config_name})}
+            ),
+        },
+    )
+
+
+def _metrics_options(options: Options) -> MetricsOptions:
+    from bobrapet.runtime.metrics.server import Options as MetricsOptions
+
+    return MetricsOptions(
+        bind_address=options.metrics_bind_address,
+        secure_serving=options.metrics_secure,
+        cert_dir=options.metrics_cert_path,
+        cert_name=options.metrics_cert_name,
+        key_name=options.metrics_cert_key,
+    )
+
+
+def _set_up_logging(options: Options) -> None:
+    from bobrapet.runtime.log import log
+
+    level = options.zap_log_level or ("debug" if options.zap_devel else "info")
+    encoder = options.zap_encoder or ("console" if options.zap_devel else "json")
+    stacktrace = options.zap_stacktrace_level or ("warn" if options.zap_devel else "error")
+    log.setup(
+        level=log.parse_level(level),
+        encoder="console" if encoder == "console" else "json",
+        time_encoding=options.zap_time_encoding,  # type: ignore[arg-type]  # the flag's choices are these words
+        stacktrace_level=log.WARNING if stacktrace == "warn" else log.parse_level(stacktrace),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Flag:
+    name: str
+    default: str | bool
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
+
+
+_FLAGS: Final[Mapping[str, tuple[_Flag, ...]]] = {
+    "cluster": (
+        _Flag("kubeconfig", "", "file that leads to the API server; empty: KUBECONFIG, then in-cluster, then ~/.kube"),
+        _Flag("config-namespace", "bobrapet-system", "namespace of the operator's ConfigMap"),
+        _Flag("config-name", "bobrapet-operator-config", "name of the operator's ConfigMap; it may be absent"),
+    ),
+    "leader election": (
+        _Flag("leader-elect", False, "let only one of several replicas act"),
+        _Flag("leader-election-id", "d3a8b358.bubustack.io", "name of the Lease"),
+        _Flag("leader-election-namespace", "", "namespace of the Lease; empty: the pod's"),
+    ),
+    "servers": (
+        _Flag("health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0: off"),
+        _Flag("metrics-bind-address", "0", "address of /metrics, :8443 with TLS or :8080 without; 0: off"),
+        _Flag("metrics-secure", True, "serve metrics over TLS, to callers who may read them"),
+        _Flag("metrics-cert-path", "", "folder of the metrics certificate; empty: self-signed"),
+        _Flag("metrics-cert-name", "tls.crt", "file of the certificate in it"),
+        _Flag("metrics-cert-key", "tls.key", "file of the key in it"),
+        _Flag("webhook-cert-path", "", "folder of the webhook certificate"),
+        _Flag("webhook-cert-name", "tls.crt", "file of the certificate in it"),
+        _Flag("webhook-cert-key", "tls.key", "file of the key in it"),
+        _Flag("enable-http2", False, "allow HTTP/2 for metrics and webhooks"),
+    ),
+    "logging and tracing": (
+        _Flag("zap-devel", False, "for development: console lines, debug level, stack traces from warnings on"),
+        _Flag("zap-encoder", "", "json or console; empty: json, with --zap-devel console", ("", "json", "console")),
+        _Flag("zap-log-level", "", "debug, info, error, panic or a positive number; empty: info"),
+        _Flag("zap-stacktrace-level", "", "level from which lines carry a stack trace", ("", "info", "error", "panic")),
+        _Flag(
+            "zap-time-encoding",
+            "rfc3339",
+            "how times look",
+            ("epoch", "millis", "nano", "iso8601", "rfc3339", "rfc3339nano"),
+        ),
+        _Flag("tracing-init-timeout", "10s", "time to reach the trace collector at the start"),
+        _Flag("tracing-shutdown-timeout", "5s", "time to send the last traces at the end"),
+    ),
+}
+_ALL_FLAGS: Final = {flag.name: flag for group in _FLAGS.values() for flag in group}
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # what Go's flag package reads as a boolean
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+def parse_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
+    """Flags as Go's package reads them: one dash or two, `--flag=value` or `--flag value`, `--flag` for booleans.
+
+    What is not given comes from `BOBRAPET_<FLAG>`, for example BOBRAPET_LEADER_ELECT. Ends the process with 2 on bad
+    usage, with 0 after --help and --version.
+    """
+    parser = _parser()
+    given = parser.parse_args(_as_argparse_wants(arguments))
+    if given.version:
+        print(f"bobrapet-manager {__version__}")
+        sys.exit(EXIT_OK)
+    values: dict[str, Any] = {}
+    for flag in _ALL_FLAGS.values():
+        attribute = flag.name.replace("-", "_")
+        text = getattr(given, attribute)
+        source = f"--{flag.name}"
+        if text is None:
+            text, source = environ.get(flag.variable), flag.variable
+        values[attribute] = flag.default if text is None else _value(flag, text, source, parser)
+    return Options(**values)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bobrapet-manager",
+        description="The bobrapet operator: runs Stories on the cluster that it is pointed at.",
+        epilog=f"A flag may be given as {ENVIRONMENT_PREFIX}<FLAG> too, such as {ENVIRONMENT_PREFIX}LEADER_ELECT=true. "
+        "The first SIGTERM or SIGINT stops it gracefully, the second at once.",
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="help", help="print this and exit")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    for title, flags in _FLAGS.items():
+        group = parser.add_argument_group(title)
+        for flag in flags:
+            default = str(flag.default).lower() if isinstance(flag.default, bool) else flag.default
+            group.add_argument(
+                f"--{flag.name}",
+                metavar="BOOL" if isinstance(flag.default, bool) else "VALUE",
+                help=f"{flag.help} (default {default!r})" if default else flag.help,
+            )
+    return parser
+
+
+def _as_argparse_wants(arguments: Sequence[str]) -> list[str]:
+    """Two dashes everywhere, and a value for booleans that stand alone."""
+    result = []
+    for argument in arguments:
+        if argument.startswith("-") and not argument.startswith("--") and argument != "-h" and len(argument) > 2:
+            argument = f"-{argument}"
+        flag = _ALL_FLAGS.get(argument.removeprefix("--"))
+        if argument.startswith("--") and flag is not None and isinstance(flag.default, bool):
+            argument = f"{argument}=true"
+        result.append(argument)
+    return result
+
+
+def _value(flag: _Flag, text: str, source: str, parser: argparse.ArgumentParser) -> str | bool:
+    if isinstance(flag.default, bool):
+        if text not in _TRUE | _FALSE:
+            parser.error(f"{source}: {text!r} is neither true nor false")
+        return text in _TRUE
+    if flag.choices and text not in flag.choices:
+        parser.error(f"{source}: {text!r} is none of {', '.join(filter(None, flag.choices))}")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Writing what a plan says: every call here may be repeated after "error, but it happened".
+
+Patches of the planned object carry the resourceVersion that the plan was made for; the runtime's `Conflict` then ends
+the pass, and the next one plans on what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from bobrapet.api import StepRun, StoryRun
+from bobrapet.engine.plans import Annotate, Delete, Event
+from bobrapet.reconcilers.builtin import Job
+from bobrapet.runtime.client.interfaces import Client, ignore_not_found
+from bobrapet.runtime.client.object import Unstructured
+from bobrapet.runtime.client.options import Preconditions
+from bobrapet.runtime.client.patch import Patch, raw_patch
+from bobrapet.runtime.errors import AlreadyExists, Conflict
+from bobrapet.runtime.rest.interface import MERGE_PATCH
+
+T = TypeVar("T")
+
+KINDS: Final[dict[str, type[Any]]] = {"StoryRun": StoryRun, "StepRun": StepRun, "Job": Job}
+PARALLEL_WRITES: Final = 16  # enough to hide the latency of a wide fan-out, few enough to leave others their turn
+
+
+def merge_patch(body: Mapping[str, Any], resource_version: str | None = None) -> Patch:
+    """A merge patch; with a version it only goes through while the object is still at it."""
+    if resource_version:
+        body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": resource_version}}
+    return raw_patch(MERGE_PATCH, msgspec.json.encode(body))
+
+
+class Fence:
+    """The planned object, as patch after patch moves it on. Raises `Conflict` when somebody else moved it."""
+
+    def __init__(self, client: Client, obj: Any) -> None:
+        self._client = client
+        self._obj = obj
+
+    async def patch(self, body: Mapping[str, Any] | None) -> None:
+        """Labels, annotations, finalizers."""
+        if body is not None:
+            version = self._obj.metadata.resource_version
+            self._obj = await self._client.patch(self._obj, merge_patch(body, version))
+
+    async def patch_status(self, body: Mapping[str, Any] | None) -> None:
+        if body is not None:
+            version = self._obj.metadata.resource_version
+            self._obj = await self._client.status().patch(self._obj, merge_patch(body, version))
+
+
+async def create(client: Client, obj: T) -> bool:
+    """Says whether this call created it; a name that is taken is no error."""
+    try:
+        await client.create(obj)
+    except AlreadyExists:
+        return False
+    return True
+
+
+async def delete(client: Client, namespace: str, target: Delete) -> None:
+    """Deletes in the background what still has the uid; gone, or another of the same name, is success."""
+    obj = _named(KINDS[target.kind], namespace, target.name)
+    preconditions = Preconditions(uid=target.uid) if target.uid else None
+    try:
+        with ignore_not_found():
+            await client.delete(obj, preconditions=preconditions, propagation_policy="Background")
+    except Conflict:
+        return
+
+
+async def annotate(client: Client, namespace: str, change: Annotate) -> None:
+    """Patches a child, if it is still the same object."""
+    body: dict[str, Any] = dict(change.patch)
+    if change.uid:
+        body["metadata"] = {**body.get("metadata", {}), "uid": change.uid}
+    try:
+        with ignore_not_found():
+            await client.patch(_named(KINDS[change.kind], namespace, change.name), merge_patch(body))
+    except Conflict:
+        return
+
+
+def record(recorder: Any, obj: Any, events: Iterable[Event]) -> None:
+    """Hands the events to the recorder, which sends them in its own time."""
+    for event in events:
+        recorder.event(obj, None, event.type, event.reason, "Reconcile", event.message)
+
+
+async def each(items: Iterable[T], write: Callable[[T], Awaitable[object]]) -> None:
+    """Writes all of them, several at a time; the first failure is raised after the others have had their chance."""
+    places = asyncio.Semaphore(PARALLEL_WRITES)
+
+    async def one(item: T) -> None:
+        async with places:
+            await write(item)
+
+    outcomes = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _named(kind: type[Any], namespace: str, name: str) -> Unstructured:
+    """Enough of an object to address it."""
+    metadata = {"name": name, "namespace": namespace}
+    return Unstructured({"apiVersion": kind.API_VERSION, "kind": kind.KIND, "metadata": metadata})

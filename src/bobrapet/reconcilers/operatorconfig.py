@@ -1,0 +1,59 @@
+"""The operator's configuration as it is now: read at the start, followed while it runs (admission-and-config B1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bobrapet.config.operator import Loaded, OperatorConfig, parse
+from bobrapet.reconcilers.builtin import ConfigMap
+from bobrapet.reconcilers.rbac import READ, Rule
+from bobrapet.runtime.client.interfaces import Reader, get_or_none
+from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.log.log import get_logger
+from bobrapet.runtime.reconcile import Request, Result
+
+RBAC: Final = (Rule("", ("configmaps",), READ),)
+
+log = get_logger("operator-config")
+
+
+class ConfigurationRefused(Exception):
+    """The ConfigMap has values that must not be used; each is named with what would be right."""
+
+
+class ConfigSource:
+    """Holds the configuration. Without the ConfigMap it is what was compiled in."""
+
+    def __init__(self, key: ObjectKey) -> None:
+        self.key = key
+        self._config = OperatorConfig()
+
+    def __call__(self) -> OperatorConfig:
+        return self._config
+
+    async def load(self, reader: Reader) -> None:
+        """Raises ConfigurationRefused, and then keeps the configuration that it has."""
+        found = await get_or_none(reader, ConfigMap, self.key)
+        loaded = parse(found.get("data") or {}) if found is not None else Loaded(OperatorConfig())
+        for problem in loaded.problems:
+            log.warning("configuration value ignored", key=problem.key, problem=problem.message)
+        if not loaded.is_usable:
+            raise ConfigurationRefused(
+                f"ConfigMap {self.key}: " + "; ".join(str(problem) for problem in loaded.problems if problem.fatal)
+            )
+        if loaded.config != self._config:
+            self._config = loaded.config
+            log.info("configuration loaded", configMap=str(self.key), set=sorted(loaded.sources.values()))
+
+
+class OperatorConfigReconciler:
+    """Loads the ConfigMap again when it changes. A refused one is tried again with back-off, as any failure."""
+
+    def __init__(self, source: ConfigSource, reader: Reader) -> None:
+        self._source = source
+        self._reader = reader
+
+    async def reconcile(self, request: Request) -> Result:
+        if request.key == self._source.key:
+            await self._source.load(self._reader)
+        return Result()

@@ -1,0 +1,121 @@
+"""Gathers what the engine looks at: one object and everything around it, each read by key or by index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from bobrapet.api import Engram, EngramTemplate, ReferenceGrant, StepRun, Story, StoryRun, labels
+from bobrapet.api.enums import CrossNamespacePolicy
+from bobrapet.api.names import label
+from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
+from bobrapet.reconcilers import indexes
+from bobrapet.reconcilers.builtin import Job, Pod
+from bobrapet.reconcilers.occupancy import occupancy
+from bobrapet.reconcilers.operator import Operator
+from bobrapet.reconcilers.references import engram_keys, story_keys
+from bobrapet.runtime.client.interfaces import Reader, get_or_none
+from bobrapet.runtime.client.object import ObjectKey
+
+T = TypeVar("T")
+
+
+async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False) -> RunSnapshot:
+    """`live`: the run's children come from the API server, since the plan must not be wrong about what exists."""
+    namespace, name = run.metadata.namespace or "", run.metadata.name or ""
+    config = operator.config()
+    story = await _referenced(operator.client, Story, run.spec.story_ref.key(namespace))
+    if live:
+        steps = await operator.live.list(StepRun, namespace=namespace, labels={labels.STORYRUN: label(name)})
+        children = await operator.live.list(StoryRun, namespace=namespace, labels={labels.PARENT_STORYRUN: label(name)})
+    else:
+        steps = await operator.client.list(
+            StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: f"{namespace}/{name}"}
+        )
+        children = await operator.client.list(StoryRun, namespace=namespace, fields={indexes.STORYRUN_PARENT: name})
+    engrams = await _all(operator.client, Engram, engram_keys(story) if story else ())
+    templates = await _all(
+        operator.client, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()}
+    )
+    stories = await _all(operator.client, Story, story_keys(story) if story else ())
+    return RunSnapshot(
+        run=run,
+        story=story,
+        steps=_by_name(steps.items),
+        children=_by_name(children.items),
+        engrams=engrams,
+        templates=templates,
+        stories=stories,
+        ancestors=await _ancestors(operator.client, run),
+        grants=await _grants(operator),
+        config=config,
+        occupancy=await occupancy(operator.client, config, run, story),
+        authoritative=live,
+    )
+
+
+async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
+    client = operator.client
+    namespace, name = step.metadata.namespace or "", step.metadata.name or ""
+    run_key = step.spec.story_run_ref.key(namespace)
+    run = await _referenced(client, StoryRun, run_key)
+    run_namespace = run.metadata.namespace if run else namespace
+    story = await _referenced(client, Story, run.spec.story_ref.key(run_namespace)) if run else None
+    reference = step.spec.engram_ref
+    engram = await _referenced(client, Engram, reference.key(namespace)) if reference else None
+    template = await _referenced(client, EngramTemplate, engram.spec.template_ref.name) if engram else None
+    siblings = await client.list(StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: run_key})
+    run_name = step.spec.story_run_ref.name
+    children = await client.list(StoryRun, namespace=namespace, fields={indexes.STORYRUN_PARENT: run_name})
+    job = await get_or_none(client, Job, ObjectKey(namespace, name))
+    pods = await client.list(Pod, namespace=namespace, fields={indexes.POD_STEPRUN: label(name)})
+    return StepSnapshot(
+        step=step,
+        run=run,
+        story=story,
+        engram=engram,
+        template=template,
+        siblings=_by_name(siblings.items),
+        children=_by_name(children.items),
+        job=job.object if job is not None else None,
+        pods=[pod.object for pod in pods.items],
+        grants=await _grants(operator),
+        config=operator.config(),
+    )
+
+
+async def _ancestors(reader: Reader, run: StoryRun) -> list[StoryRun]:
+    """The runs above, nearest first. A circle, which only a hand-made owner could cause, ends the walk."""
+    found: list[StoryRun] = []
+    seen = {run.metadata.uid}
+    current: StoryRun | None = run
+    while current is not None:
+        owner = next((o for o in current.metadata.owner_references if o.kind == StoryRun.KIND), None)
+        if owner is None or owner.uid in seen:
+            break
+        seen.add(owner.uid)
+        current = await get_or_none(reader, StoryRun, ObjectKey(run.metadata.namespace or "", owner.name))
+        if current is not None:
+            found.append(current)
+    return found
+
+
+async def _grants(operator: Operator) -> list[ReferenceGrant]:
+    if operator.config().references.cross_namespace_policy != CrossNamespacePolicy.GRANT:
+        return []
+    return (await operator.client.list(ReferenceGrant)).items
+
+
+async def _referenced(reader: Reader, kind: type[T], key: str) -> T | None:
+    return await get_or_none(reader, kind, ObjectKey.parse(key))
+
+
+async def _all(reader: Reader, kind: type[T], keys: Iterable[str]) -> Mapping[str, T]:
+    wanted = sorted(set(keys))
+    found = await asyncio.gather(*(_referenced(reader, kind, key) for key in wanted))
+    return {key: obj for key, obj in zip(wanted, found, strict=True) if obj is not None}
+
+
+def _by_name(items: Iterable[Any]) -> dict[str, Any]:
+    return {item.metadata.name or "": item for item in items}

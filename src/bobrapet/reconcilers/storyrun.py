@@ -1,0 +1,88 @@
+"""Drives StoryRuns towards their end (seed: controller ownership map, row StoryRun)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bobrapet.engine import run as engine
+from bobrapet.api import StoryRun
+from bobrapet.engine.plans import Annotate, Delete, RunPlan
+from bobrapet.engine.snapshot import RunSnapshot
+from bobrapet.reconcilers import apply
+from bobrapet.reconcilers.identity import ensure_identity
+from bobrapet.reconcilers.operator import Operator
+from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
+from bobrapet.reconcilers.snapshots import run_snapshot
+from bobrapet.runtime.client.interfaces import get_or_none, ignore_not_found
+from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.client.options import Preconditions
+from bobrapet.runtime.errors import Conflict
+from bobrapet.runtime.reconcile import Request, Result
+from bobrapet.workloads.identity import build_identity
+
+RBAC: Final = (
+    Rule("runs.bubustack.io", ("storyruns", "stepruns"), (*READ, "create", "patch", "delete")),
+    Rule("runs.bubustack.io", ("storyruns/status",), PATCH_STATUS),
+    Rule("runs.bubustack.io", ("storyruns/finalizers",), ("update",)),
+    Rule("bubustack.io", ("stories", "engrams"), READ),
+    Rule("catalog.bubustack.io", ("engramtemplates",), READ),
+    Rule("policy.bubustack.io", ("referencegrants",), READ),
+)
+
+AGAIN: Final = 0.05  # seconds; after a conflict, by when the cache has usually seen the other write
+
+
+class StoryRunReconciler:
+    """Gathers a run with everything around it, lets the engine plan, and applies the plan."""
+
+    def __init__(self, operator: Operator, recorder: Any) -> None:
+        self._operator = operator
+        self._recorder = recorder
+
+    async def reconcile(self, request: Request) -> Result:
+        run = await get_or_none(self._operator.client, StoryRun, request.key)
+        if run is None:
+            return Result()
+        try:
+            plan = await self._drive(run)
+        except Conflict:
+            return Result(requeue_after=AGAIN)
+        wait = plan.wait_seconds(self._operator.clock.now())
+        # A deadline that passed while this pass was writing is due at once, not never.
+        return Result(requeue_after=0.0 if wait is None else max(wait, 0.001))
+
+    async def _drive(self, run: StoryRun) -> RunPlan:
+        snapshot = await run_snapshot(self._operator, run)
+        plan = engine.plan(snapshot, self._operator.clock.now())
+        if plan.confirm:
+            run = await self._operator.live.get(StoryRun, ObjectKey.of(run))
+            snapshot = await run_snapshot(self._operator, run, live=True)
+            plan = engine.plan(snapshot, self._operator.clock.now())
+        await self._apply(snapshot, plan)
+        return plan
+
+    async def _apply(self, snapshot: RunSnapshot, plan: RunPlan) -> None:
+        client, run = self._operator.client, snapshot.run
+        namespace = run.metadata.namespace or ""
+        if plan.ensure_identity and snapshot.story is not None:
+            identity = build_identity(snapshot.story, namespace, snapshot.engrams.values(), snapshot.templates)
+            await ensure_identity(self._operator, snapshot.story, identity)
+        fence = apply.Fence(client, run)
+        await fence.patch(plan.metadata)
+        await fence.patch_status(plan.status)
+        await apply.each([*plan.starts, *plan.children], lambda child: apply.create(client, child))
+
+        async def ask_to_end(change: Annotate) -> None:
+            await apply.annotate(client, namespace, change)
+
+        async def remove(target: Delete) -> None:
+            await apply.delete(client, namespace, target)
+
+        await apply.each(plan.cancels, ask_to_end)
+        await apply.each(plan.deletes, remove)
+        apply.record(self._recorder, run, plan.events)
+        if plan.delete_run:
+            with ignore_not_found():
+                await client.delete(
+                    run, preconditions=Preconditions(uid=run.metadata.uid), propagation_policy="Background"
+                )

@@ -1,0 +1,128 @@
+"""Which keys to look at again when something else changed: each function maps an object to requests.
+
+A key too many costs a pass without writes, a key too few a run that hangs; so these err on the generous side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+from bobrapet.api import Engram, EngramTemplate, StepRun, Story, StoryRun, labels
+from bobrapet.reconcilers import indexes
+from bobrapet.reconcilers.builtin import JOB_NAME_LABEL
+from bobrapet.reconcilers.occupancy import ANY, RUN_QUEUED, slots
+from bobrapet.reconcilers.references import engram_keys, story_keys
+from bobrapet.runtime.client.interfaces import Reader
+from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
+from bobrapet.runtime.reconcile import Request
+
+Map = Callable[[Any], Awaitable[list[Request]]]
+LEGACY_JOB_NAME_LABEL: Final = "job-name"
+StoryRunMetadata: Final = PartialObjectMetadata.of(StoryRun.API_VERSION, StoryRun.KIND)
+
+
+def step_of_pod(pod: Any) -> list[Request]:
+    """A pod's Job has the name of its StepRun."""
+    found = pod.metadata.labels or {}
+    name = found.get(JOB_NAME_LABEL) or found.get(LEGACY_JOB_NAME_LABEL)
+    return [Request(pod.metadata.namespace or "", name)] if name and labels.STEPRUN in found else []
+
+
+def run_of_step(step: StepRun) -> list[Request]:
+    return [_request(step.spec.story_run_ref.key(step.metadata.namespace))]
+
+
+def parent_of_run(run: StoryRun) -> list[Request]:
+    owners = run.metadata.owner_references
+    return [Request(run.metadata.namespace or "", owner.name) for owner in owners if owner.kind == StoryRun.KIND]
+
+
+class WakeUps:
+    """Mappings that have to look something up in the cache."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def runs_of_story(self, story: Story) -> list[Request]:
+        """Runs that go on, or wait for this Story to appear."""
+        return await self._open_runs(str(ObjectKey.of(story)))
+
+    async def runs_of_engram(self, engram: Engram) -> list[Request]:
+        """Runs of the Stories with a step that names the Engram: a step may be waiting for it."""
+        key = str(ObjectKey.of(engram))
+        stories = await self._reader.list(Story, fields={indexes.STORY_ENGRAMS: key})
+        found = [request for story in stories for request in await self._open_runs(str(ObjectKey.of(story)))]
+        return list(dict.fromkeys(found))
+
+    async def runs_of_template(self, template: EngramTemplate) -> list[Request]:
+        engrams = await self._engrams_of(template)
+        found = [request for engram in engrams for request in await self.runs_of_engram(engram)]
+        return list(dict.fromkeys(found))
+
+    async def steps_of_engram(self, engram: Engram) -> list[Request]:
+        """Steps that go on: they may be Blocked for want of the Engram."""
+        key = str(ObjectKey.of(engram))
+        return _open(await self._reader.list(StepRun, fields={indexes.STEPRUN_ENGRAM: key}))
+
+    async def steps_of_template(self, template: EngramTemplate) -> list[Request]:
+        engrams = await self._engrams_of(template)
+        return [request for engram in engrams for request in await self.steps_of_engram(engram)]
+
+    async def engrams_of_template(self, template: EngramTemplate) -> list[Request]:
+        return [Request(*ObjectKey.of(engram)) for engram in await self._engrams_of(template)]
+
+    async def stories_of_engram(self, engram: Engram) -> list[Request]:
+        stories = await self._reader.list(Story, fields={indexes.STORY_ENGRAMS: str(ObjectKey.of(engram))})
+        return [Request(*ObjectKey.of(story)) for story in stories]
+
+    async def stories_of_story(self, story: Story) -> list[Request]:
+        """Stories that start this one."""
+        stories = await self._reader.list(Story, fields={indexes.STORY_STORIES: str(ObjectKey.of(story))})
+        return [Request(*ObjectKey.of(other)) for other in stories]
+
+    async def runs_that_wait_for_a_slot(self, step: StepRun) -> list[Request]:
+        """A step that gave its slot back may let others go on."""
+        if slots(step):
+            return []
+        waiting = await self._reader.list(StoryRunMetadata, fields={RUN_QUEUED: ANY})
+        return [Request(*ObjectKey.of(run)) for run in waiting]
+
+    async def _open_runs(self, story: str) -> list[Request]:
+        return _open(await self._reader.list(StoryRun, fields={indexes.STORYRUN_STORY: story}))
+
+    async def _engrams_of(self, template: EngramTemplate) -> list[Engram]:
+        name = template.metadata.name or ""
+        return (await self._reader.list(Engram, fields={indexes.ENGRAM_TEMPLATE: name})).items
+
+
+def engrams_of_story(story: Story) -> list[Request]:
+    """The Engrams that a Story uses: their usage counts."""
+    return [_request(key) for key in sorted(engram_keys(story))]
+
+
+def stories_started_by(story: Story) -> list[Request]:
+    return [_request(key) for key in sorted(story_keys(story))]
+
+
+def engram_of_step(step: StepRun) -> list[Request]:
+    reference = step.spec.engram_ref
+    return [_request(reference.key(step.metadata.namespace))] if reference else []
+
+
+def story_of_run(run: StoryRun) -> list[Request]:
+    return [_request(run.spec.story_ref.key(run.metadata.namespace))]
+
+
+def template_of_engram(engram: Engram) -> list[Request]:
+    return [Request("", engram.spec.template_ref.name)]
+
+
+def _request(key: str) -> Request:
+    return Request(*ObjectKey.parse(key))
+
+
+def _open(objects: Iterable[StoryRun | StepRun]) -> list[Request]:
+    return [
+        Request(*ObjectKey.of(obj)) for obj in objects if obj.status.phase is None or not obj.status.phase.is_terminal
+    ]

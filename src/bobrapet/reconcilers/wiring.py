@@ -1,0 +1,208 @@
+"""Which events wake which reconciler: the watches of the five controllers.
+
+A definition's counters are no reason to hurry: what only changes them wakes the definition after `COUNTER_DELAY`, and
+all that happens meanwhile is counted in one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from bobrapet.api import Engram, EngramTemplate, StepRun, Story, StoryRun
+from bobrapet.config.operator import Rate
+from bobrapet.reconcilers import (
+    engram,
+    engramtemplate,
+    identity,
+    operatorconfig,
+    rbac,
+    steprun,
+    story,
+    storyrun,
+    wakeups,
+)
+from bobrapet.reconcilers.builtin import ConfigMap, Job, Pod
+from bobrapet.reconcilers.operator import Operator
+from bobrapet.reconcilers.operatorconfig import ConfigSource
+from bobrapet.runtime.builder import controller_managed_by
+from bobrapet.runtime.controller.controller import Options
+from bobrapet.runtime.handler import RequestQueue, enqueue_requests_from_map_func
+from bobrapet.runtime.predicate import Funcs, GenerationChanged
+from bobrapet.runtime.reconcile import Request
+from bobrapet.runtime.workqueue import ItemExponentialFailureRateLimiter
+
+if TYPE_CHECKING:
+    from bobrapet.runtime.event import CreateEvent, DeleteEvent, GenericEvent, UpdateEvent
+    from bobrapet.runtime.manager import ControllerManager
+
+RBAC: Final = (
+    *storyrun.RBAC,
+    *steprun.RBAC,
+    *identity.RBAC,
+    *story.RBAC,
+    *engram.RBAC,
+    *engramtemplate.RBAC,
+    *operatorconfig.RBAC,
+    rbac.Rule("", ("events",), ("create", "patch", "update")),
+    rbac.Rule("events.k8s.io", ("events",), ("create", "patch", "update")),
+)
+"""Everything that the manager may do: `rbac.merge` makes the rules of its ClusterRole."""
+
+COUNTER_DELAY: Final = 10.0
+
+
+async def add_controllers(manager: ControllerManager, operator: Operator, source: ConfigSource) -> None:
+    """Adds the controllers of the five kinds, and the one that follows the configuration."""
+    await _add_storyrun(manager, operator)
+    await _add_steprun(manager, operator)
+    await _add_story(manager, operator)
+    await _add_engram(manager, operator)
+    await _add_engramtemplate(manager, operator)
+    await (
+        controller_managed_by(manager)
+        .named("operator-config-manager")
+        .for_(ConfigMap)
+        .complete(operatorconfig.OperatorConfigReconciler(source, operator.client))
+    )
+
+
+async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
+    wake = wakeups.WakeUps(operator.client)
+    spec_changed = GenerationChanged()
+    await (
+        controller_managed_by(manager)
+        .for_(StoryRun, Funcs(update=_run_changed))
+        .owns(StepRun, Funcs(update=_step_changed))
+        .owns(StoryRun, Funcs(update=_run_changed))
+        .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
+        .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)
+        .watches(EngramTemplate, enqueue_requests_from_map_func(wake.runs_of_template), spec_changed)
+        .watches(StepRun, enqueue_requests_from_map_func(wake.runs_that_wait_for_a_slot), Funcs(update=_phase_changed))
+        .with_options(_options(operator, operator.config().rates.storyrun))
+        .complete(storyrun.StoryRunReconciler(operator, manager.get_event_recorder("storyrun-controller")))
+    )
+
+
+async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
+    wake = wakeups.WakeUps(operator.client)
+    spec_changed = GenerationChanged()
+    await (
+        controller_managed_by(manager)
+        .for_(StepRun)
+        .owns(Job)
+        .watches(Pod, enqueue_requests_from_map_func(wakeups.step_of_pod))
+        .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
+        .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
+        .with_options(_options(operator, operator.config().rates.steprun))
+        .complete(steprun.StepRunReconciler(operator, manager.get_event_recorder("steprun-controller")))
+    )
+
+
+async def _add_story(manager: ControllerManager, operator: Operator) -> None:
+    wake = wakeups.WakeUps(operator.client)
+    await (
+        controller_managed_by(manager)
+        .for_(Story, GenerationChanged())
+        .watches(Engram, enqueue_requests_from_map_func(wake.stories_of_engram), GenerationChanged())
+        .watches(Story, enqueue_requests_from_map_func(wake.stories_of_story), GenerationChanged())
+        .watches(StoryRun, EnqueueLater(wakeups.story_of_run), GenerationChanged())
+        .with_options(_options(operator, operator.config().rates.story))
+        .complete(story.StoryReconciler(operator, manager.get_event_recorder("story-controller")))
+    )
+
+
+async def _add_engram(manager: ControllerManager, operator: Operator) -> None:
+    wake = wakeups.WakeUps(operator.client)
+    await (
+        controller_managed_by(manager)
+        .for_(Engram, GenerationChanged())
+        .watches(EngramTemplate, enqueue_requests_from_map_func(wake.engrams_of_template), GenerationChanged())
+        .watches(Story, EnqueueLater(wakeups.engrams_of_story), GenerationChanged())
+        .watches(StepRun, EnqueueLater(wakeups.engram_of_step), Funcs(update=_phase_changed))
+        .with_options(_options(operator, operator.config().rates.engram))
+        .complete(engram.EngramReconciler(operator, manager.get_event_recorder("engram-controller")))
+    )
+
+
+async def _add_engramtemplate(manager: ControllerManager, operator: Operator) -> None:
+    await (
+        controller_managed_by(manager)
+        .for_(EngramTemplate, GenerationChanged())
+        .watches(Engram, EnqueueLater(wakeups.template_of_engram), GenerationChanged())
+        .with_options(_options(operator, operator.config().rates.template))
+        .complete(engramtemplate.EngramTemplateReconciler(operator))
+    )
+
+
+class EnqueueLater:
+    """Adds what a function maps an object to, after the delay for counters. The queue keeps a key once.
+
+    What is there at the start is left out: every definition has a first pass of its own then.
+    """
+
+    def __init__(self, to_requests: Callable[[Any], Iterable[Request]], delay: float = COUNTER_DELAY) -> None:
+        self._to_requests = to_requests
+        self._delay = delay
+
+    async def create(self, event: CreateEvent[Any], queue: RequestQueue) -> None:
+        if not event.is_in_initial_list:
+            self._add(event.object, queue)
+
+    async def update(self, event: UpdateEvent[Any], queue: RequestQueue) -> None:
+        for obj in (event.object_old, event.object_new):
+            if obj is not None:
+                self._add(obj, queue)
+
+    async def delete(self, event: DeleteEvent[Any], queue: RequestQueue) -> None:
+        self._add(event.object, queue)
+
+    async def generic(self, event: GenericEvent[Any], queue: RequestQueue) -> None:
+        self._add(event.object, queue)
+
+    def _add(self, obj: Any, queue: RequestQueue) -> None:
+        for request in self._to_requests(obj):
+            queue.add_after(request, self._delay)
+
+
+def _run_changed(event: UpdateEvent[Any]) -> bool:
+    """Whatever a person, a parent or the deletion of a run changes; not what this operator writes about steps."""
+    old, new = event.metadata_old, event.metadata_new
+    if old is None or new is None:
+        return True
+    return (
+        old.generation != new.generation
+        or old.deletion_timestamp != new.deletion_timestamp
+        or event.annotations_old != event.annotations_new
+        or _phase_changed(event)
+        or _gates(event.object_old) != _gates(event.object_new)
+    )
+
+
+def _gates(run: StoryRun | None) -> Any:
+    return run.status.gates if run is not None else None
+
+
+def _step_changed(event: UpdateEvent[Any]) -> bool:
+    """What a run looks at in its steps: everything in their status."""
+    old, new = event.object_old, event.object_new
+    if old is None or new is None:
+        return True
+    return bool(old.metadata.deletion_timestamp != new.metadata.deletion_timestamp or old.status != new.status)
+
+
+def _phase_changed(event: UpdateEvent[Any]) -> bool:
+    old, new = event.object_old, event.object_new
+    return bool(old is None or new is None or old.status.phase != new.status.phase)
+
+
+def _options(operator: Operator, rate: Rate) -> Options[Request]:
+    """Workers, back-off and time limit, as they are configured when the manager starts."""
+    controller = operator.config().controller
+    base = rate.base_delay.total_seconds() if rate.base_delay is not None else 0.005
+    maximum = rate.max_delay.total_seconds() if rate.max_delay is not None else 1000.0
+    return Options(
+        max_concurrent_reconciles=rate.max_concurrent_reconciles or controller.max_concurrent_reconciles,
+        rate_limiter=lambda: ItemExponentialFailureRateLimiter(base, maximum),
+        reconciliation_timeout=controller.reconcile_timeout.total_seconds(),
+    )

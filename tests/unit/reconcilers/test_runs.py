@@ -1,0 +1,256 @@
+"""StoryRuns and StepRuns from start to end, on a cluster in memory and in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bobrapet.api import StepRun, StoryRun, labels
+from bobrapet.reconcilers.apply import merge_patch
+from bobrapet.reconcilers.builtin import Job, Secret, ServiceAccount
+from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.errors import Conflict, ConnectionFailed, RequestEntityTooLarge
+from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
+from tests.unit.reconcilers.world import World
+
+SUCCESS = {"phase": "Succeeded", "exitClass": "success", "output": {"n": 1}}
+
+
+def one_step(**inputs: Any) -> World:
+    return World(template(), engram(), story(step("fetch"), output={"n": "{{ steps.fetch.outputs.n }}"}), storyrun())
+
+
+async def succeed(world: World, name: str, **output: Any) -> None:
+    """The component reports, and its Job ends."""
+    await world.component_reports(name, **{**SUCCESS, "output": output or {"n": 1}})
+    await world.job_ends(name, "Complete", exit_code=0)
+    await world.settle()
+
+
+@pytest.mark.spec("workloads-2")
+async def test_a_step_becomes_one_job_of_its_name_owned_by_it() -> None:
+    world = one_step()
+    await world.settle()
+    job, steprun = await world.job("run1-fetch"), await world.step("run1-fetch")
+    assert job is not None
+    (owner,) = job.metadata.owner_references or []
+    assert (owner.uid, owner.controller) == (steprun.metadata.uid, True)
+    assert steprun.status.phase == "Running"
+    assert (await world.run()).status.phase == "Running"
+
+
+async def test_a_run_succeeds_with_its_output() -> None:
+    world = one_step()
+    await world.settle()
+    await succeed(world, "run1-fetch")
+    run = await world.run()
+    assert (run.status.phase, run.status.output) == ("Succeeded", {"n": 1})
+    assert world.wake_at is None or world.wake_at > world.clock.now()
+
+
+async def test_a_one_step_run_costs_at_most_eight_writes_events_included() -> None:
+    world = one_step()
+    await world.settle()
+    await succeed(world, "run1-fetch")
+    await world.client.create(StoryRun.model_validate(storyrun("run2")))
+    before = world.cost
+    await world.settle()
+    await succeed(world, "run2-fetch")
+    assert (await world.run("run2")).status.phase == "Succeeded"
+    cost = world.cost - before
+    assert cost <= 8, world.writes[before:]
+
+
+async def test_the_account_of_the_steps_is_made_once_per_story() -> None:
+    world = one_step()
+    await world.settle()
+    await world.client.create(StoryRun.model_validate(storyrun("run2")))
+    await world.settle()
+    accounts = [write for write in world.writes if "serviceaccounts" in write or "roles" in write]
+    assert len(accounts) == 2, accounts
+    assert await world.client.get(ServiceAccount, ObjectKey(NAMESPACE, "etl-engram-runner"))
+    job = await world.job("run2-fetch")
+    assert job is not None
+    assert job.get("spec", "template", "spec", "serviceAccountName") == "etl-engram-runner"
+
+
+@pytest.mark.spec("workloads-35")
+async def test_no_dependent_starts_before_the_output_was_checked() -> None:
+    schema = {"type": "object", "required": ["body"]}
+    world = World(template(outputSchema=schema), engram(), story(step("fetch"), step("next", "fetch")), storyrun())
+    await world.settle()
+    await succeed(world, "run1-fetch", wrong=True)
+    assert (await world.step("run1-fetch")).status.phase == "Failed"
+    assert await world.job("run1-next") is None
+    assert (await world.run()).status.phase == "Failed"
+
+
+async def test_the_second_step_reads_the_output_of_the_first() -> None:
+    world = World(
+        template(),
+        engram(),
+        story(step("fetch"), step("next", with_={"payload": "{{ steps.fetch.outputs.body }}"})),
+        storyrun(),
+    )
+    await world.settle()
+    await succeed(world, "run1-fetch", body='{"a": [1, "{{ not evaluated }}"]}')
+    environment = await world.environment("run1-next")
+    assert '"payload":"{\\"a\\": [1, \\"{{ not evaluated }}\\"]}"' in environment["BUBU_TRIGGER_DATA"]
+    assert environment["BUBU_SKIP_INPUT_TEMPLATING"] == "true"
+
+
+@pytest.mark.spec("workloads-23")
+async def test_a_killed_component_is_retried_at_the_recorded_moment() -> None:
+    world = World(
+        template(),
+        engram(),
+        story(step("fetch", execution={"retry": {"maxRetries": 1, "delay": "5s", "backoff": "constant"}})),
+        storyrun(),
+    )
+    await world.settle()
+    await world.job_ends("run1-fetch", "Failed", exit_code=137)
+    await world.settle()
+    steprun = await world.step("run1-fetch")
+    assert (steprun.status.phase, steprun.status.retries) == ("Pending", 1)
+    assert await world.job("run1-fetch") is None
+    assert world.wake_at is not None
+    assert (world.wake_at - world.clock.now()).total_seconds() == pytest.approx(5, abs=0.01)
+    await world.sleep(4.9)
+    assert await world.job("run1-fetch") is None
+    await world.sleep(0.2)
+    assert (await world.environment("run1-fetch"))["BUBU_STEP_ATTEMPT"] == "1"
+
+
+async def test_a_hung_step_times_out_exactly_and_its_job_goes() -> None:
+    world = World(
+        template(),
+        engram(),
+        story(step("fetch", execution={"timeout": "10s", "retry": {"maxRetries": 0}})),
+        storyrun(),
+    )
+    await world.settle()
+    await world.sleep(9.9)
+    assert (await world.step("run1-fetch")).status.phase == "Running"
+    await world.sleep(0.2)
+    steprun = await world.step("run1-fetch")
+    assert (steprun.status.phase, steprun.status.exit_code) == ("Timeout", 124)
+    assert await world.job("run1-fetch") is None
+
+
+@pytest.mark.spec("workloads-41")
+async def test_a_job_deleted_by_hand_is_started_again() -> None:
+    world = one_step()
+    await world.settle()
+    job = await world.job("run1-fetch")
+    await world.client.delete(job)
+    await world.settle()
+    again = await world.job("run1-fetch")
+    assert job is not None
+    assert again is not None
+    assert again.metadata.uid != job.metadata.uid
+    assert (await world.step("run1-fetch")).metadata.annotations[labels.ANNOTATION_RESTART_COUNT] == "1"
+
+
+async def test_a_run_whose_story_comes_later_starts_then() -> None:
+    world = World(template(), engram(), storyrun())
+    await world.settle()
+    assert (await world.run()).status.phase == "Pending"
+    await world.client.create(story(step("fetch")))
+    await world.settle()
+    assert await world.job("run1-fetch") is not None
+
+
+async def test_a_cancelled_run_ends_with_its_jobs_gone() -> None:
+    world = World(template(), engram(), story(step("fetch"), step("next", "fetch")), storyrun())
+    await world.settle()
+    await world.client.patch(await world.run(), merge_patch({"spec": {"cancelRequested": True}}))
+    await world.settle()
+    run = await world.run()
+    assert run.status.phase == "Finished"
+    assert run.status.step_states["next"].phase == "Skipped"
+    assert (await world.client.list(Job)).items == []
+
+
+async def test_a_deleted_run_takes_everything_with_it() -> None:
+    world = one_step()
+    await world.settle()
+    await world.client.delete(await world.run())
+    await world.settle()
+    for kind in (StoryRun, StepRun, Job):
+        assert (await world.client.list(kind)).items == []
+
+
+async def test_inputs_over_32_kibibytes_travel_in_a_secret() -> None:
+    world = World(
+        template(),
+        engram(),
+        story(step("fetch"), step("next", with_={"payload": "{{ steps.fetch.outputs.body }}"})),
+        storyrun(),
+    )
+    await world.settle()
+    await succeed(world, "run1-fetch", body="x" * 40_000)
+    assert (await world.environment("run1-next"))["BUBU_TRIGGER_DATA"] == ""
+    secret = await world.client.get(Secret, ObjectKey(NAMESPACE, "run1-next-trigger-data"))
+    assert "x" * 40_000 in secret.get("stringData", "triggerData")
+
+
+@pytest.mark.spec("workloads-13")
+async def test_a_job_that_the_api_server_finds_too_large_fails_the_step() -> None:
+    world = one_step()
+
+    def refuse(write: str) -> None:
+        if write.startswith("POST") and write.endswith("/jobs"):
+            raise RequestEntityTooLarge("too large")
+
+    world.before = refuse
+    await world.settle()
+    steprun = await world.step("run1-fetch")
+    (ready,) = (found for found in steprun.status.conditions if found.type == "Ready")
+    assert (steprun.status.phase, ready.reason) == ("Failed", "InputTooLarge")
+
+
+async def test_a_conflict_means_plan_again_and_nothing_else() -> None:
+    world = one_step()
+    conflicts = iter([True, False, True])
+
+    def collide(write: str) -> None:
+        if "/status" in write and next(conflicts, False):
+            raise Conflict("somebody else wrote")
+
+    world.before = collide
+    await world.settle()
+    assert (await world.step("run1-fetch")).status.phase == "Running"
+    assert len((await world.client.list(Job)).items) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_any_single_lost_write_changes_nothing_about_the_end(when: str) -> None:
+    """Every write may be repeated after "error, but it happened": each one in turn is lost once."""
+    number, last = 0, False
+    while not last:
+        world = World(template(), engram(), story(step("fetch"), step("next", "fetch")), storyrun())
+        lost = _lose(world, when, number)
+        for name in ("run1-fetch", "run1-next"):
+            await world.sleep(3)  # the engine gives a cache that may be late some seconds before it creates again
+            await succeed(world, name)
+        await world.sleep(3)
+        run = await world.run()
+        assert run.status.phase == "Succeeded", f"after losing write {number}: {world.writes}"
+        jobs = [write for write in world.writes if write.startswith("POST") and write.endswith("/jobs")]
+        assert len(jobs) <= 2 + len(lost), f"a step ran twice after losing write {number}"
+        last, number = not lost, number + 1
+    assert number > 8
+
+
+def _lose(world: World, when: str, number: int) -> list[str]:
+    lost: list[str] = []
+    seen = iter(range(1_000))
+
+    def lose(write: str) -> None:
+        if next(seen) == number:
+            lost.append(write)
+            raise ConnectionFailed("the connection broke")
+
+    setattr(world, when, lose)
+    return lost
