@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bobrapet.api.enums import Phase, StepType
 from bobrapet.api.names import compose
-from bobrapet.engine.evaluation import absent_step, finished_step, unfinished_step
+from bobrapet.engine.evaluation import absent_step, alias_of, finished_step, unfinished_step
 from bobrapet.engine.launch import is_owned, steprun_name
 from bobrapet.engine.outcome import final_phase, has_succeeded
 from bobrapet.engine.states import State
@@ -43,7 +43,12 @@ def steps_context(
             entry = finished_step({name: output for name, output in outputs.items() if output is not None})
         if entry is not None:
             entries[node.name] = entry
-    return entries
+    return with_aliases(entries)
+
+
+def with_aliases(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Each step also under the name that templates can write without brackets, unless that is another step's."""
+    return {alias_of(name): entry for name, entry in entries.items()} | dict(entries)
 
 
 def _entry(

@@ -7,18 +7,26 @@ step waits. Offloaded data is asked for, and put in place of its references once
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from bobrapet.expressions import Absent, Evaluator, ExpressionError, alias, step_references
+import msgspec
+
+from bobrapet.expressions import Absent, Evaluator, ExpressionError
+from bobrapet.expressions.functions import LIBRARY
+from bobrapet.expressions.parser import parse
+from bobrapet.expressions.references import step_names
 
 if TYPE_CHECKING:
     from bobrapet.config.operator import OperatorConfig
     from bobrapet.engine.snapshot import StepSnapshot
 
 REFERENCE: Final = "$bubuStorageRef"
+
+_NOT_IN_ALIAS: Final = re.compile("[^A-Za-z0-9_]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class Templates:
 
     def text(self, template: str) -> Value | Failed | Needs:
         """The text that a template gives."""
-        return self._answer(template, lambda context: Value(self._evaluator.text(template, context)))
+        return self._answer(template, lambda context: Value(_text(self._evaluator.resolve(template, context))))
 
     def condition(self, template: str, *, is_waiting: bool = False) -> bool | Failed | Needs:
         """Whether a condition holds. With `is_waiting`, what cannot be evaluated yet may become true later."""
@@ -73,9 +81,9 @@ class Templates:
             case _:
                 return found
 
-    def _answer(self, template: Any, evaluate: Any) -> Value | Failed | Needs:
+    def _answer(self, template: Any, evaluate: Callable[[Mapping[str, Any]], Value]) -> Value | Failed | Needs:
         try:
-            return evaluate(self._context)  # type: ignore[no-any-return]
+            return evaluate(self._context)
         except ExpressionError as error:
             if error.kind != "offloaded":
                 return Failed(str(error))
@@ -84,7 +92,7 @@ class Templates:
         if missing:
             return Needs(missing)
         try:
-            return evaluate(_hydrated(self._context, self._payloads))  # type: ignore[no-any-return]
+            return evaluate(_hydrated(self._context, self._payloads))
         except ExpressionError as error:
             return Failed(str(error))
 
@@ -101,7 +109,7 @@ def post_execution(snapshot: StepSnapshot, name: str, condition: str, output: An
     """Whether the check of a step's own output holds; it sees the step, its outputs and the inputs of the run."""
     entry = finished_step(output)
     inputs = (snapshot.run.spec.inputs or {}) if snapshot.run is not None else {}
-    context = {"inputs": inputs, "outputs": output, "steps": {name: entry, alias(name): entry}}
+    context = {"inputs": inputs, "outputs": output, "steps": {name: entry, alias_of(name): entry}}
     match Templates(context, snapshot.config, snapshot.payloads).condition(condition):
         case Needs():
             return Failed("it reads offloaded data, which a check cannot")
@@ -122,7 +130,7 @@ def references_in(template: Any) -> frozenset[str]:
 
 def alias_of(name: str) -> str:
     """The name under which templates may write a step: letters, digits and underscores only."""
-    return alias(name)
+    return _NOT_IN_ALIAS.sub("_", name)
 
 
 def finished_step(output: Mapping[str, Any], signals: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -170,7 +178,16 @@ def _evaluator(timeout: float, max_output_bytes: int, deterministic: bool) -> Ev
 
 @lru_cache(maxsize=4096)
 def _references_in_text(text: str) -> frozenset[str]:
-    return frozenset(step_references(text)) if "{{" in text else frozenset()
+    if "{{" not in text:
+        return frozenset()
+    try:
+        return frozenset(name for name, _ in step_names(parse(text, LIBRARY)))
+    except ExpressionError:
+        return frozenset()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _references(value: Any) -> Iterator[Mapping[str, Any]]:
