@@ -123,7 +123,7 @@ class Registration:
         handler, queue = self.handler, self._queue
         delivered = 0
         while True:
-            if not queue:
+            while not queue:
                 self._warned = False
                 self._wake = asyncio.get_running_loop().create_future()
                 await self._wake
