@@ -1,0 +1,175 @@
+"""The verbs a person types. Heavy imports wait until a verb needs them: `bobrapet --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from bobrapet import __version__
+from bobrapet.cli.errors import EXIT_INTERRUPTED, CliError
+
+app = typer.Typer(
+    name="bobrapet",
+    help="Runs workflows described as Kubernetes manifests: on this machine, or as the operator of a cluster.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_RUN = "Run a Story"
+_CLUSTER = "Work with a cluster"
+
+
+class OutputFormat(StrEnum):
+    text = "text"
+    json = "json"
+    yaml = "yaml"
+
+
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help="Manifest files, folders (read recursively), or - for stdin.")
+]
+OptionalPaths = Annotated[
+    list[str] | None, typer.Argument(metavar="[PATH...]", help="Manifests to apply: files, folders, or - for stdin.")
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="IMAGE=COMMAND",
+        help="What to execute for a container image, with or without tag. COMMAND is split as a shell does.",
+    ),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bobrapet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Runs workflows described as Kubernetes manifests."""
+
+
+@app.command(rich_help_panel=_RUN)
+def run(
+    paths: Paths,
+    story: Annotated[str | None, typer.Option(metavar="NAME", help="Which Story, where there are several.")] = None,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="For manifests that name none.")
+    ] = "default",
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="KEY=VALUE", help="A Story input; a.b=3 nests; values that parse as JSON are JSON."
+        ),
+    ] = None,
+    inputs_file: Annotated[
+        str | None, typer.Option("--inputs", metavar="FILE", help="Story inputs as YAML or JSON; - for stdin.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="RUN", help="Name of the StoryRun. Default: made up.")] = None,
+    image: Images = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="5m", help="Cancel the run after this long and exit 124. Default: never.")
+    ] = None,
+    output: Annotated[
+        OutputFormat, typer.Option("-o", "--output", help="text: the Story's output; json, yaml: the StoryRun.")
+    ] = OutputFormat.text,
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep the state here. Default: temporary, gone afterwards.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also tell how long starting took.")] = False,
+) -> None:
+    """Run one Story here, without a cluster, and print its output.
+
+    Exit codes: 0 the run succeeded; 1 it ended otherwise; 2 bad usage or a manifest that is refused;
+    124 --timeout; 130 interrupted (Ctrl-C cancels gracefully, a second one kills).
+    """
+    from bobrapet.cli import run as verb
+
+    request = verb.RunRequest(
+        paths=tuple(paths),
+        story=story,
+        namespace=namespace,
+        inputs=tuple(inputs or ()),
+        inputs_file=inputs_file,
+        name=name,
+        images=tuple(image or ()),
+        timeout=timeout,
+        output=output.value,
+        data_dir=data_dir,
+        verbose=verbose,
+    )
+    raise typer.Exit(verb.main(request))
+
+
+@app.command(rich_help_panel=_RUN)
+def dev(
+    paths: OptionalPaths = None,
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep state, port and keys here. Default: temporary.")
+    ] = None,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the API is served.")] = "127.0.0.1:0",
+    image: Images = None,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="For manifests that name none.")
+    ] = "default",
+) -> None:
+    """Keep a control plane running here, for kubectl and any Kubernetes client."""
+    from bobrapet.cli import dev as verb
+
+    raise typer.Exit(verb.main(tuple(paths or ()), data_dir, listen, tuple(image or ()), namespace))
+
+
+@app.command(rich_help_panel=_CLUSTER)
+def node(
+    kubeconfig: Annotated[str, typer.Option(metavar="FILE", help="The API server whose pods are run here.")],
+    image: Images = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What the node is called.")] = "bobrapet-local",
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Pod folders and logs. Default: temporary.")
+    ] = None,
+) -> None:
+    """Run the pods of an API server as processes of this machine."""
+    from bobrapet.cli import node as verb
+
+    raise typer.Exit(verb.main(kubeconfig, tuple(image or ()), name, data_dir))
+
+
+@app.command(
+    rich_help_panel=_CLUSTER,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def manager(context: typer.Context) -> None:
+    """The operator alone, for a cluster. Takes the flags of bobrapet-manager: see `bobrapet manager --help`."""
+    from bobrapet import manager as verb
+
+    raise typer.Exit(verb.main(context.args))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except CliError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain again when it flushes at exit.
+        sys.stdout = None
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`bobrapet node`: the process runner alone, as the node of any API server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bobrapet.cli.errors import EXIT_OK, UsageError
+from bobrapet.cli.loops import new_loop_factory, on_signals
+from bobrapet.cli.stack import image_resolver
+from bobrapet.cli.state import temporary_folder
+
+if TYPE_CHECKING:
+    from bobrapet.local.node.images import ImageResolver
+
+
+def main(kubeconfig: str, images: tuple[str, ...], name: str, data_dir: str | None) -> int:
+    """Runs pods until SIGINT or SIGTERM and returns the exit code."""
+    if not Path(kubeconfig).is_file():
+        raise UsageError(f"--kubeconfig {kubeconfig}: no such file")
+    resolver = image_resolver(images)
+    with (
+        nullcontext(Path(data_dir).absolute()) if data_dir else temporary_folder() as folder,
+        asyncio.Runner(loop_factory=new_loop_factory()) as runner,
+    ):
+        runner.run(_serve(kubeconfig, resolver, name, folder))
+    return EXIT_OK
+
+
+async def _serve(kubeconfig: str, images: ImageResolver, name: str, folder: Path) -> None:
+    from bobrapet.local.node.node import Node, NodeOptions
+    from bobrapet.runtime.client.config import load_kubeconfig
+
+    config = load_kubeconfig(kubeconfig)
+    stopped = asyncio.Event()
+    with on_signals(stopped.set):
+        async with Node(config, NodeOptions(data_dir=folder, name=name, images=images)):
+            print(f"node {name} runs the pods of {config.host}", file=sys.stderr, flush=True)
+            await stopped.wait()

@@ -1,0 +1,142 @@
+"""A whole control plane in this process: API server, workload controllers, node and, in front of them, our operator.
+
+`bobrapet run` and `bobrapet dev` differ only in what they do once it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bobrapet.api import KINDS
+from bobrapet.api.crds import crd_manifests
+from bobrapet.cli.errors import CliError, UsageError
+from bobrapet.config.operator import OperatorConfig
+from bobrapet.local.apiserver import ApiServer, PortTaken
+from bobrapet.local.apiserver import Options as ServerOptions
+from bobrapet.local.node.errors import InvalidImageCommand
+from bobrapet.local.node.images import ImageResolver, parse_override
+from bobrapet.local.node.node import Node, NodeOptions
+from bobrapet.local.store import StoreInUse
+from bobrapet.reconcilers.operator import Operator
+from bobrapet.runtime.client.client import ApiClient
+from bobrapet.runtime.envtest.crd import install_crds
+from bobrapet.runtime.rest.client import RestClient
+from bobrapet.runtime.rest.config import RestConfig
+from bobrapet.runtime.scheme import Scheme
+
+if TYPE_CHECKING:
+    from bobrapet.runtime.cache import Cache
+    from bobrapet.runtime.manager import ControllerManager
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What to start, and where."""
+
+    folder: Path
+    """Pod folders and logs; with `persistent` also the objects, keys and the port."""
+
+    persistent: bool = False
+    host: str = "127.0.0.1"
+    port: int = 0
+    images: ImageResolver | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A control plane that stands."""
+
+    server: ApiServer
+    client: ApiClient
+    """Reads live, writes as the administrator."""
+    operator: Operator
+    """What the reconcilers work with: reads from the cache."""
+    cache: Cache
+    tasks: tuple[asyncio.Task[None], ...]
+
+    async def until(self, event: asyncio.Event, timeout: float | None = None) -> bool:
+        """Waits for `event`, at most `timeout` seconds; says whether it came.
+
+        Raises what ended a part of the control plane meanwhile.
+        """
+        waiter = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait({waiter, *self.tasks}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            for task in self.tasks:
+                if task.done():
+                    task.result()
+                    raise CliError(f"{task.get_name()} ended by itself")
+            return waiter.done()
+        finally:
+            waiter.cancel()
+
+
+def image_resolver(overrides: Sequence[str]) -> ImageResolver:
+    """What `--image` asks for. Raises UsageError."""
+    try:
+        return ImageResolver(dict(parse_override(text) for text in overrides))
+    except InvalidImageCommand as error:
+        raise UsageError(str(error)) from error
+
+
+@asynccontextmanager
+async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
+    """Starts everything, and stops it in the opposite order: nothing is left behind, whatever happens inside.
+
+    Raises:
+        UsageError: the port or the data dir is in use by somebody else.
+    """
+    from bobrapet import manager as operators
+    from bobrapet.local.controllers import controllers
+
+    async with AsyncExitStack() as stack:
+        server = ApiServer(
+            ServerOptions(data_dir=options.folder if options.persistent else None, host=options.host, port=options.port)
+        )
+        try:
+            await server.start()
+        except (PortTaken, StoreInUse) as error:
+            raise UsageError(str(error)) from error
+        stack.push_async_callback(server.stop)
+
+        config = RestConfig(host=server.url, ca_data=server.ca_pem.encode(), token=server.admin_token)
+        client = await stack.enter_async_context(ApiClient(RestClient(config), scheme()))
+        await install_crds(config, crd_manifests())
+
+        images = options.images or ImageResolver()
+        node = await stack.enter_async_context(
+            Node(config, NodeOptions(data_dir=options.folder, images=images, heartbeat=False))
+        )
+        server.serve_logs(node.logs)
+
+        workloads = await controllers(config)
+        manager = await operators.build(config)
+        tasks = (_start(stack, workloads, "the workload controllers"), _start(stack, manager, "the operator"))
+        operator = Operator(
+            client=manager.get_client(), live=manager.get_api_reader(), clock=manager.clock, config=OperatorConfig
+        )
+        yield Stack(server, client, operator, manager.get_cache(), tasks)
+
+
+def scheme() -> Scheme:
+    """Our kinds, for a client."""
+    known = Scheme()
+    known.add_known_types(*KINDS)
+    return known
+
+
+def _start(stack: AsyncExitStack, manager: ControllerManager, name: str) -> asyncio.Task[None]:
+    """Runs a manager until the stack closes."""
+    task = asyncio.create_task(manager.start(), name=name)
+
+    async def stop() -> None:
+        manager.request_stop()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(stop)
+    return task

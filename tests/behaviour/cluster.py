@@ -1,0 +1,185 @@
+"""A small synchronous Kubernetes client for tests: plain HTTP, so that nothing under test helps to judge itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import urllib3
+import yaml
+
+Object = dict[str, Any]
+
+_PATHS = {
+    "Namespace": ("/api/v1", "namespaces", False),
+    "Pod": ("/api/v1", "pods", True),
+    "Secret": ("/api/v1", "secrets", True),
+    "ConfigMap": ("/api/v1", "configmaps", True),
+    "ServiceAccount": ("/api/v1", "serviceaccounts", True),
+    "Event": ("/api/v1", "events", True),
+    "Job": ("/apis/batch/v1", "jobs", True),
+    "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles", True),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "EngramTemplate": ("/apis/catalog.bubustack.io/v1alpha1", "engramtemplates", False),
+    "Engram": ("/apis/bubustack.io/v1alpha1", "engrams", True),
+    "Story": ("/apis/bubustack.io/v1alpha1", "stories", True),
+    "StoryRun": ("/apis/runs.bubustack.io/v1alpha1", "storyruns", True),
+    "StepRun": ("/apis/runs.bubustack.io/v1alpha1", "stepruns", True),
+}
+
+TERMINAL = frozenset({"Succeeded", "Failed", "Finished", "Canceled", "Compensated", "Timeout", "Aborted", "Skipped"})
+
+
+class ApiFailure(Exception):
+    """An answer that is no success; `status` is the Kubernetes Status object."""
+
+    def __init__(self, code: int, status: Object) -> None:
+        self.code = code
+        self.status = status
+        super().__init__(f"HTTP {code}: {status.get('message', status)}")
+
+
+class Cluster:
+    """One API server, addressed by a kubeconfig with a token or a client certificate."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+        config = yaml.safe_load(kubeconfig.read_text())
+        context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
+        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
+        user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
+        tls = ssl.create_default_context()
+        if "certificate-authority-data" in cluster:
+            tls.load_verify_locations(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        elif "certificate-authority" in cluster:
+            tls.load_verify_locations(cafile=cluster["certificate-authority"])
+        else:
+            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        if "client-certificate" in user:
+            tls.load_cert_chain(user["client-certificate"], user["client-key"])
+        self.server: str = cluster["server"]
+        headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
+        self._http = urllib3.PoolManager(ssl_context=tls, headers=headers, retries=False, maxsize=8)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.clear()
+
+    def path(self, kind: str, namespace: str = "", name: str = "") -> str:
+        base, plural, namespaced = _PATHS[kind]
+        middle = f"/namespaces/{namespace}" if namespaced and namespace else ""
+        return f"{base}{middle}/{plural}" + (f"/{name}" if name else "")
+
+    def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+        response = self._http.request(
+            method,
+            self.server + path,
+            body=None if body is None else json.dumps(body),
+            headers={**self._http.headers, "Content-Type": content_type},
+            timeout=30,
+        )
+        if response.status >= 400:
+            try:
+                raise ApiFailure(response.status, response.json())
+            except ValueError:
+                raise ApiFailure(response.status, {"message": response.data.decode(errors="replace")}) from None
+        if response.headers.get("Content-Type", "").startswith("application/json"):
+            return response.json()
+        return response.data.decode()
+
+    def get(self, kind: str, namespace: str, name: str) -> Object:
+        return self.call("GET", self.path(kind, namespace, name))  # type: ignore[no-any-return]
+
+    def find(self, kind: str, namespace: str, name: str) -> Object | None:
+        try:
+            return self.get(kind, namespace, name)
+        except ApiFailure as failure:
+            if failure.code != 404:
+                raise
+            return None
+
+    def list(self, kind: str, namespace: str = "", query: str = "") -> list[Object]:
+        return self.call("GET", self.path(kind, namespace) + query)["items"]  # type: ignore[no-any-return]
+
+    def create(self, obj: Object) -> Object:
+        namespace = obj["metadata"].get("namespace", "")
+        return self.call("POST", self.path(obj["kind"], namespace), obj)  # type: ignore[no-any-return]
+
+    def apply(self, *objects: Object) -> None:
+        """Creates objects, or gives those that exist the spec they have here."""
+        for obj in objects:
+            try:
+                self.create(obj)
+            except ApiFailure as failure:
+                if failure.status.get("reason") != "AlreadyExists":
+                    raise
+                self.merge(obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"], obj)
+
+    def merge(self, kind: str, namespace: str, name: str, patch: Object, subresource: str = "") -> Object:
+        path = self.path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
+        return self.call("PATCH", path, patch, "application/merge-patch+json")  # type: ignore[no-any-return]
+
+    def delete(self, kind: str, namespace: str, name: str, **options: Any) -> None:
+        self.call("DELETE", self.path(kind, namespace, name), options or None)
+
+    def wait(
+        self, kind: str, namespace: str, name: str, until: Callable[[Object], bool], *, timeout: float = 60
+    ) -> Object:
+        """Follows an object by watch until `until` holds; the object need not exist yet."""
+        deadline = time.monotonic() + timeout
+        last: Object | None = None
+        for event, obj in self._events(kind, namespace, name, deadline):
+            last = obj
+            if event != "DELETED" and until(obj):
+                return obj
+        raise AssertionError(
+            f"{kind} {namespace}/{name} did not get there in {timeout} s; last seen: {json.dumps(last)}"
+        )
+
+    def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = 60) -> None:
+        """Follows an object by watch until it is deleted."""
+        if self.find(kind, namespace, name) is None:
+            return
+        for event, _ in self._events(kind, namespace, name, time.monotonic() + timeout):
+            if event == "DELETED":
+                return
+            if self.find(kind, namespace, name) is None:
+                return
+        raise AssertionError(f"{kind} {namespace}/{name} is still there after {timeout} s")
+
+    def wait_run(self, namespace: str, name: str, *, timeout: float = 60) -> Object:
+        """Waits for the end of a StoryRun."""
+        return self.wait(
+            "StoryRun", namespace, name, lambda run: run.get("status", {}).get("phase") in TERMINAL, timeout=timeout
+        )
+
+    def _events(self, kind: str, namespace: str, name: str, deadline: float) -> Iterator[tuple[str, Object]]:
+        while (left := deadline - time.monotonic()) > 0:
+            query = f"?watch=1&fieldSelector=metadata.name%3D{name}&timeoutSeconds={max(1, int(left))}"
+            response = self._http.request(
+                "GET",
+                self.server + self.path(kind, namespace) + query,
+                preload_content=False,
+                timeout=urllib3.Timeout(connect=10, read=left + 1),
+            )
+            try:
+                pending = b""
+                for chunk in response.stream(amt=None, decode_content=True):
+                    *lines, pending = (pending + chunk).split(b"\n")
+                    for line in filter(None, lines):
+                        event = json.loads(line)
+                        if event["type"] not in {"BOOKMARK", "ERROR"}:
+                            yield event["type"], event["object"]
+            except urllib3.exceptions.ReadTimeoutError:
+                return
+            except urllib3.exceptions.ProtocolError:
+                continue  # the server went away in the middle: that is an ordinary day, watch again
+            finally:
+                response.close()

@@ -1,0 +1,129 @@
+"""Components of the behaviour tests, in plain Python without our SDK: environment in, one status patch out.
+
+Run as `python components.py MODE`; the image `test/MODE` of the tests is this. What they do is chosen by MODE, with
+details from their inputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import Any
+
+
+def patch(status: dict[str, Any]) -> None:
+    root = os.environ.get("BUBU_POD_ROOT", "")
+    account = f"{root}/var/run/secrets/kubernetes.io/serviceaccount"
+    with open(f"{account}/token") as file:
+        token = file.read().strip()
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    name, namespace = os.environ["BUBU_STEPRUN_NAME"], os.environ["BUBU_STEPRUN_NAMESPACE"]
+    request = urllib.request.Request(
+        f"https://{host}:{port}/apis/runs.bubustack.io/v1alpha1/namespaces/{namespace}/stepruns/{name}/status",
+        data=json.dumps({"status": status}).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"},
+        method="PATCH",
+    )
+    with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=f"{account}/ca.crt")):
+        pass
+
+
+def succeed(output: Any) -> None:
+    patch({"phase": "Succeeded", "exitClass": "success", "output": output})
+
+
+def echo(inputs: dict[str, Any]) -> int:
+    """Gives its inputs back, and the environment it ran in."""
+    succeed({**inputs, "attempt": os.environ.get("BUBU_STEP_ATTEMPT", ""), "pod": os.environ["BUBU_POD_NAME"]})
+    return 0
+
+
+def silent(inputs: dict[str, Any]) -> int:
+    """Reports nothing."""
+    print("saying nothing to the API server")
+    return 0
+
+
+def crash(inputs: dict[str, Any]) -> int:
+    """Dies of a bug before it reports."""
+    print("about to crash")
+    raise RuntimeError("a bug in the component")
+
+
+def exits(inputs: dict[str, Any]) -> int:
+    """Exits with the code that it was given."""
+    return int(inputs.get("code", 1))
+
+
+def killed(inputs: dict[str, Any]) -> int:
+    """Is killed as by the kernel's out-of-memory killer, every time."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def hang(inputs: dict[str, Any]) -> int:
+    """Ignores SIGTERM and never ends; it and a grandchild write their process ids where they were told."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, 1); signal.pause()"])
+    with open(inputs["pids"], "a") as file:
+        file.write(f"{os.getpid()}\n{child.pid}\n")
+    while True:
+        signal.pause()
+
+
+def flaky(inputs: dict[str, Any]) -> int:
+    """Fails as retryable until it was called often enough; counts its calls in a file."""
+    with open(inputs["calls"], "a") as file:
+        file.write(f"{time.time()}\n")
+    with open(inputs["calls"]) as file:
+        calls = len(file.readlines())
+    if calls >= int(inputs.get("succeed_at", 2)):
+        succeed({"calls": calls})
+        return 0
+    patch(
+        {
+            "phase": "Failed",
+            "exitCode": 1,
+            "exitClass": "retry",
+            "lastFailureMsg": f"call {calls} fails on purpose",
+            "error": {
+                "version": "v1",
+                "type": "execution_error",
+                "message": f"call {calls} fails on purpose",
+                "retryable": True,
+                "exitClass": "retry",
+            },
+        }
+    )
+    return 1
+
+
+def counted(inputs: dict[str, Any]) -> int:
+    """Succeeds after a while and leaves a line in a file for each time it ran."""
+    with open(inputs["calls"], "a") as file:
+        file.write(f"{os.environ['BUBU_STEPRUN_NAME']}\n")
+    time.sleep(float(inputs.get("seconds", 0)))
+    succeed({"done": True})
+    return 0
+
+
+def big(inputs: dict[str, Any]) -> int:
+    """Reports more than an object of Kubernetes can hold."""
+    succeed({"data": "x" * int(inputs.get("bytes", 2_000_000))})
+    return 0
+
+
+def liar(inputs: dict[str, Any]) -> int:
+    """Reports success and then exits otherwise."""
+    succeed({"v": "said"})
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(globals()[sys.argv[1]](json.loads(os.environ.get("BUBU_TRIGGER_DATA") or "{}")))

@@ -1,0 +1,51 @@
+"""The `world` fixture: every behaviour test runs on the embedded control plane and on the real one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.behaviour import worlds
+from tests.behaviour.builders import engram, template
+from tests.behaviour.worlds import World
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One world lives in one worker, so that it is started once."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "world" in callspec.params:
+            item.add_marker(pytest.mark.xdist_group(callspec.params["world"]))
+
+
+@pytest.fixture(scope="session", params=["embedded", "envtest"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A running control plane with the operator, a node, and the templates of all test components."""
+    if request.param == "envtest" and (why := worlds.real_missing()):
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp(request.param)
+    start = worlds.embedded if request.param == "embedded" else worlds.envtest
+    with start(folder) as running:
+        running.cluster.apply(*(template(mode) for mode in worlds.MODES))
+        yield running
+
+
+@pytest.fixture
+def namespace(world: World) -> str:
+    """A namespace of the test's own, with an Engram for each test component."""
+    name = f"t-{uuid.uuid4().hex[:10]}"
+    world.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    world.cluster.apply(*(engram(mode, name) for mode in worlds.MODES))
+    return name
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    """A file in which components count how often they were called."""
+    return tmp_path / "calls"

@@ -1,0 +1,134 @@
+"""The two worlds of the behaviour tests, each as a user starts it: processes, and a kubeconfig to talk to them.
+
+- embedded: `bobrapet dev`, everything in one process.
+- envtest: the real etcd, kube-apiserver and kube-controller-manager, with our manager and node as processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bobrapet.api.crds import crd_manifests
+from bobrapet.runtime.envtest import Environment, install_crds
+from bobrapet.runtime.envtest import Options as EnvironmentOptions
+from tests.behaviour.cluster import Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPONENTS = ROOT / "tests/behaviour/components.py"
+MODES = ("echo", "silent", "crash", "exits", "killed", "hang", "flaky", "counted", "big", "liar")
+IMAGES = [f"--image=test/{mode}={sys.executable} {COMPONENTS} {mode}" for mode in MODES]
+START_TIMEOUT = 60
+OPERATOR = "bobrapet-operator"
+AUDIT_POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- {level: None, verbs: [get, list, watch]}
+- {level: Metadata}
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A running control plane with the operator and a node."""
+
+    name: str
+    cluster: Cluster
+    folder: Path
+    audit: Path | None = None
+    """Where the real API server notes every write; the operator is the user `OPERATOR` there."""
+
+
+def bobrapet(*arguments: str) -> list[str]:
+    """The command line of our console script in the environment of the tests."""
+    return [sys.executable, "-m", "bobrapet.cli", *arguments]
+
+
+@contextmanager
+def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is asked to stop at the end, and has to do so in time and without a complaint."""
+    with log.open("w") as stderr:
+        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT)
+        try:
+            yield child
+        finally:
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+                try:
+                    child.wait(20)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    raise AssertionError(f"{arguments} did not stop within 20 s of SIGTERM; its log: {log}") from None
+            if child.stdout is not None:
+                child.stdout.close()
+
+
+@contextmanager
+def dev(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """`bobrapet dev` with `folder` as its data dir, ready; yields it and its kubeconfig."""
+    command = bobrapet("dev", "--data-dir", str(folder), *arguments)
+    with process(command, folder.with_suffix(".log")) as child:
+        wait_for_line(child, "ready", folder.with_suffix(".log"))
+        yield child, folder / "kubeconfig"
+
+
+def wait_for_line(child: subprocess.Popen[str], word: str, log: Path) -> list[str]:
+    """Reads standard output until a line is `word`; the lines before it are returned."""
+    assert child.stdout is not None
+    timer = threading.Timer(START_TIMEOUT, child.kill)
+    timer.start()
+    seen: list[str] = []
+    try:
+        for line in child.stdout:
+            if line.strip() == word:
+                return seen
+            seen.append(line.rstrip("\n"))
+    finally:
+        timer.cancel()
+    raise AssertionError(f"ended with {child.wait()} before it said {word!r}: {seen}\n{log.read_text()[-4000:]}")
+
+
+@contextmanager
+def embedded(folder: Path) -> Iterator[World]:
+    with dev(folder / "data", *IMAGES) as (_, kubeconfig), Cluster(kubeconfig) as cluster:
+        yield World("embedded", cluster, folder)
+
+
+@contextmanager
+def real_control_plane(folder: Path) -> Iterator[Environment]:
+    """etcd, kube-apiserver and kube-controller-manager with our CRDs installed; writes are noted in `audit.log`."""
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(AUDIT_POLICY)
+    flags = (f"--audit-policy-file={policy}", f"--audit-log-path={folder / 'audit.log'}", "--audit-log-mode=blocking")
+    with Environment(EnvironmentOptions(api_server_args=flags)) as environment:
+        asyncio.run(install_crds(environment.config, crd_manifests()))
+        yield environment
+
+
+@contextmanager
+def envtest(folder: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        environment = stack.enter_context(real_control_plane(folder))
+        admin = environment.kubeconfig(folder / "kubeconfig")
+        operator = environment.kubeconfig(folder / "operator", environment.add_user(OPERATOR, "system:masters"))
+        stack.enter_context(process(bobrapet("manager", "--kubeconfig", str(operator)), folder / "manager.log"))
+        node = bobrapet("node", "--kubeconfig", str(admin), "--data-dir", str(folder / "node"), *IMAGES)
+        stack.enter_context(process(node, folder / "node.log"))
+        yield World("envtest", stack.enter_context(Cluster(admin)), folder, folder / "audit.log")
+
+
+def real_missing() -> str | None:
+    """Why there is no real control plane here; None when there is one."""
+    if os.environ.get("KUBEBUILDER_ASSETS"):
+        return None
+    return "KUBEBUILDER_ASSETS is not set: hack/envtest prints a folder for it"
