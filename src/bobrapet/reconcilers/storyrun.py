@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bobrapet.engine import run as engine
+from bobrapet import engine
 from bobrapet.api import StoryRun
 from bobrapet.engine.plans import Annotate, Delete, RunPlan
 from bobrapet.engine.snapshot import RunSnapshot
