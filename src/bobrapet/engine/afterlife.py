@@ -42,7 +42,9 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
     cancels: list[Annotate] = []
     deletes: list[Delete] = []
     for child in _left_running(snapshot):
-        until = finished + settings.grace(snapshot.config, snapshot.story)
+        state = run.status.step_states.get(child.spec.step_id)
+        asked = (moment(state.finished_at) if state is not None else None) or finished
+        until = asked + settings.grace(snapshot.config, snapshot.story)
         end = ending_of(child, delete=now >= until)
         if isinstance(end, Delete):
             deletes.append(end)

@@ -69,6 +69,8 @@ class Ending:
     """The phase that the run gets."""
     message: str
     skip_reason: str
+    is_recorded: bool = True
+    """Whether an earlier plan has already acted on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Pass:
             default=None,
         )
         self._prepared: list[_Prepared] = []
+        self._cut: set[str] = set()
         self._templates: evaluation.Templates | None = None
         policy = story.spec.policy
         retries = policy.retries if policy is not None else None
@@ -131,7 +134,7 @@ class Pass:
         for node in self.graph.nodes.values():
             if node.step.ref is not None:
                 self._observe(node)
-        if self.ending is not None and self.ending.cause is Cause.TIMEOUT and self._is_all_done():
+        if self.ending is not None and not self.ending.is_recorded and self._is_all_done():
             self.ending = None  # everything ended in time; only we look at it late
         stopped = self._stopped()
         if stopped is not None and (self.ending is None or stopped.since <= self.ending.since):
@@ -141,6 +144,7 @@ class Pass:
                 break
         else:
             self.finished = True
+        self._follow_up()
         self._explain()
 
     def _block(self, block: Block) -> bool:
@@ -583,21 +587,36 @@ class Pass:
             if state is None or state.is_terminal:
                 continue
             if ending.cause is Cause.TIMEOUT:
-                self._request_end(node, state, delete=self.now >= until)
                 self._finish(node.name, Phase.TIMEOUT, ending.message, "TimedOut")
             elif not self._is_drained(node, state):
-                late = self.now >= until
-                self._request_end(node, state, delete=late)
-                if late:
+                self._request_end(node, state, delete=False)
+                if self.now >= until:
                     self._finish(node.name, Phase.CANCELED, "did not end in time", "Canceled")
+                    self._cut.add(node.name)
                 else:
                     self.reasons[node.name] = Stops(until)
                     self.wakes.append(until)
 
+    def _follow_up(self) -> None:
+        """Deletes what still runs of steps that were cut off, when it had its time."""
+        for node in self.graph.nodes.values():
+            state = self.states.get(node.name)
+            if state is None or not state.is_terminal or not self._has_children(node):
+                continue
+            if node.step.type is StepType.EXECUTE_STORY and not stories.waits(node.step):
+                continue
+            had_its_time = node.name in self._cut
+            until = self.now if had_its_time else (state.finished_at or self.now) + self.grace
+            if any(self._live_children(node, state)):
+                self._request_end(node, state, delete=self.now >= until)
+                self.wakes.append(until)
+
+    def _has_children(self, node: Node) -> bool:
+        return node.step.ref is not None or node.step.type in (StepType.PARALLEL, StepType.EXECUTE_STORY)
+
     def _is_drained(self, node: Node, state: State) -> bool:
         """Whether nothing of a step runs any more; then it has its end."""
-        has_children = node.step.ref is not None or node.step.type in (StepType.PARALLEL, StepType.EXECUTE_STORY)
-        if has_children and (any(self._live_children(node, state)) or not self._is_known_gone(node, state)):
+        if self._has_children(node) and (any(self._live_children(node, state)) or not self._is_known_gone(node, state)):
             return False
         self._finish(node.name, Phase.CANCELED, "canceled", "Canceled")
         return True
@@ -661,8 +680,8 @@ class Pass:
         for node in self.graph.block(block):
             state = self.states.get(node.name)
             if state is not None and not state.is_terminal:
-                self._request_end(node, state, delete=True)
                 self._finish(node.name, Phase.TIMEOUT, "the time for cleaning up is over", "TimedOut")
+                self._cut.add(node.name)
 
     # Shared
 

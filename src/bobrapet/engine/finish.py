@@ -40,6 +40,8 @@ def conclude(current: Pass, status: RunStatus) -> End:
     ending = current.ending
     if ending is not None and ending.cause is Cause.TIMEOUT:
         return _fail(current, status, Phase.TIMEOUT, "TimedOut", ending.message, main + compensations + cleanup)
+    if ending is not None and ending.cause is Cause.CANCEL:
+        return _ended(current, status, ending.phase, ending.message, main)
     if cleanup:
         message = f"finally step {cleanup[0]} failed"
         return _fail(current, status, Phase.FAILED, "CleanupFailed", message, main + compensations + cleanup)

@@ -206,7 +206,9 @@ class _Live:
             return None
         span = settings.story_timeout(story) or timedelta(0)
         message = f"the run did not end within {duration.from_timedelta(span)}"
-        return Ending(Cause.TIMEOUT, deadline, Phase.TIMEOUT, message, "not started: the time of the run is over")
+        skipped = "not started: the time of the run is over"
+        is_recorded = (self.snapshot.run.status.error or {}).get("type") == "TimedOut"
+        return Ending(Cause.TIMEOUT, deadline, Phase.TIMEOUT, message, skipped, is_recorded)
 
 
 def _wrong_version(snapshot: RunSnapshot, story: Story) -> Refused | None:

@@ -1,0 +1,183 @@
+"""Requirements on redrive, retention and deletion (spec runs 20)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.engine.world import SECOND, T0, World, step, story
+
+
+def failed(*steps: object, **spec: object) -> World:
+    world = World(story(*(steps or ("a", "b: needs a", "c: needs b")), **spec))  # type: ignore[arg-type]
+    world.reconcile()
+    world.end("a", v=1).reconcile()
+    world.end("b", "Failed", "boom").reconcile()
+    return world
+
+
+@pytest.mark.spec("runs-63")
+def test_a_redrive_forgets_everything_and_begins_again_once() -> None:
+    world = failed(finally_=["f"])
+    world.end("f").reconcile()
+    world.patch(world.run, {"status": {"gates": {"g": {"state": "Approved"}}}})
+    world.annotate(redrive_token="t1")
+    found = world.plan()
+    assert {delete.name for delete in found.deletes} == {"r1-a", "r1-b", "r1-f"}
+    world.reconcile()
+    assert world.phase == "Running/StartingExecution"
+    assert world.run.status.attempts == 2
+    assert world.states == {"a": "Running"}
+    assert not world.run.status.gates
+    assert world.run.metadata.annotations["storyrun.bubustack.io/redrive-observed"] == "t1"
+    assert "impulse-failed" in world.run.status.trigger_tokens
+    assert not world.reconcile().writes
+
+
+def test_half_a_redrive_is_finished_by_the_next_plan() -> None:
+    world = failed(finally_=["f"])
+    world.end("f").reconcile()
+    world.annotate(redrive_token="t1")
+    world.apply(world.plan())  # the children go, then we crash
+    world.apply(world.plan())  # the status forgets, then we crash
+    assert world.run.status.phase is None
+    assert not world.plan().starts  # not before the request is marked as done
+    world.reconcile()
+    assert world.run.status.attempts == 2
+
+
+@pytest.mark.spec("runs-64")
+def test_b36_a_redrive_from_a_step_leaves_what_is_above_it() -> None:
+    world = failed("a", "b: needs a", "c: needs b", "x: needs a", compensations=["k"], finally_=["f"])
+    world.end("x").reconcile()
+    world.end("k").reconcile()
+    world.end("f").reconcile()
+    assert world.phase == "Compensated/Compensated"
+    uid = world.steps["r1-a"].metadata.uid
+    world.annotate(redrive_from_step="b:1")
+    world.at(60 * SECOND).reconcile()
+    assert world.states == {"a": "Succeeded", "b": "Running", "x": "Succeeded"}
+    assert world.steps["r1-a"].metadata.uid == uid
+    assert world.run.status.started_at == "2026-01-01T10:01:00.000Z"  # B-32: a new attempt has its whole time
+    assert ("Normal", "StoryRunRedriveFromStep") in world.events
+    world.end("b").reconcile()
+    world.end("c").reconcile()
+    assert world.states["k"] == "Skipped"
+
+
+def test_b36_steps_that_were_never_reached_are_run_too() -> None:
+    world = World(story("a", "b", "d: needs a"))
+    world.reconcile()
+    world.end("b", "Failed").reconcile()
+    world.end("a").reconcile()
+    assert world.state("d") == "Skipped/FailFast"
+    world.annotate(redrive_from_step="b:1")
+    world.reconcile()
+    assert world.states == {"a": "Succeeded", "b": "Running", "d": "Running"}
+
+
+def test_b16_timers_of_other_steps_stay() -> None:
+    world = World(story("s: sleep 1h", "b"))
+    world.reconcile()
+    world.end("b", "Failed").reconcile()
+    before = world.run.status.step_states["s"]
+    world.annotate(redrive_from_step="b:1")
+    world.at(60 * SECOND).reconcile()
+    assert world.run.status.step_states["s"] == before
+
+
+@pytest.mark.spec("runs-65")
+@pytest.mark.parametrize("request_", ["nope:1", "b", ":1"])
+def test_a_malformed_redrive_is_told_once_and_changes_nothing(request_: str) -> None:
+    world = failed()
+    before = world.run.status.to_wire()
+    world.annotate(redrive_from_step=request_)
+    world.reconcile()
+    assert world.events[-1] == ("Warning", "RedriveIgnored")
+    assert world.run.status.to_wire() == before
+    assert not world.reconcile().writes
+
+
+def test_a_redrive_from_below_a_step_that_was_cleaned_up_is_refused() -> None:
+    world = failed()
+    del world.steps["r1-a"]
+    world.annotate(redrive_from_step="b:1")
+    world.reconcile()
+    assert world.events[-1] == ("Warning", "RedriveIgnored")
+
+
+def test_b35_a_canceled_run_is_not_redriven() -> None:
+    world = World(story("a"), cancelRequested=True)
+    world.reconcile()
+    world.annotate(redrive_token="t")
+    world.reconcile()
+    assert world.phase == "Finished/Canceled"
+
+
+@pytest.mark.spec("runs-76")
+def test_b08_children_go_after_their_time_and_the_run_after_its_own() -> None:
+    world = World(story("a"), config={"job.ttl-seconds-after-finished": "5", "storyrun.retention-seconds": "10"})
+    world.reconcile()
+    assert world.end("a").reconcile().wake_at == T0 + 5 * SECOND
+    assert not world.at(4 * SECOND).reconcile().writes
+    assert world.at(5 * SECOND).reconcile().wake_at == T0 + 10 * SECOND
+    assert not world.steps
+    assert world.run.status.children_cleaned_at
+    world.at(10 * SECOND).reconcile()
+    assert not world.runs
+
+
+@pytest.mark.spec("runs-77")
+def test_b37_a_retention_of_zero_keeps_the_run_for_ever() -> None:
+    world = World(story("a", policy={"execution": {"job": {"storyRunRetentionSeconds": 0}}}))
+    world.reconcile()
+    world.end("a").reconcile()
+    assert world.at(10_000_000 * SECOND).reconcile().wake_at is None
+    assert world.runs
+
+
+def test_a_negative_retention_deletes_the_run_with_its_children() -> None:
+    world = World(story("g: gate"), config={"storyrun.retention-seconds": "-1"})
+    world.patch(world.run, {"status": {"gates": {"g": {"state": "Approved"}}}})
+    world.reconcile()
+    assert not world.runs
+
+
+@pytest.mark.spec("runs-78")
+def test_a_finalizer_that_is_there_goes_after_the_children() -> None:
+    world = World(story("a", step("e: executeStory", with_={"storyRef": {"name": "child"}})))
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    world.patch(
+        world.run,
+        {"metadata": {"deletionTimestamp": "2026-01-01T10:00:00Z", "finalizers": ["storyrun.bubustack.io/finalizer"]}},
+    )
+    assert {delete.name for delete in world.plan().deletes} == {"r1-a", "r1-e"}
+    world.apply(world.plan())
+    assert world.plan().metadata == {"metadata": {"finalizers": None}}
+
+
+@pytest.mark.spec("runs-79")
+def test_b38_stepruns_of_a_run_with_the_same_label_are_left_alone() -> None:
+    world = World(story("a"), run="a-b")
+    world.reconcile()
+    world.create(type(world.run).model_validate({"metadata": {"name": "a.b"}, "spec": {"storyRef": {"name": "s"}}}))
+    other = world.runs["a.b"]
+    world.patch(
+        other,
+        {"metadata": {"deletionTimestamp": "2026-01-01T10:00:00Z", "finalizers": ["storyrun.bubustack.io/finalizer"]}},
+    )
+    found = world.plan("a.b")
+    assert not found.deletes
+    assert list(world.steps) == ["a-b-a"]
+
+
+def test_a_child_run_that_nobody_waited_for_keeps_its_parent_until_it_has_ended() -> None:
+    start = step("e: executeStory", with_={"storyRef": {"name": "child"}, "waitForCompletion": False})
+    world = World(story(start), config={"job.ttl-seconds-after-finished": "5", "storyrun.retention-seconds": "10"})
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    world.at(60 * SECOND).reconcile()
+    assert set(world.runs) == {"r1", "r1-e"}
+    world.patch(world.runs["r1-e"], {"status": {"phase": "Succeeded"}})
+    world.reconcile()
+    assert not world.runs
