@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from bobrapet.local.apiserver.errors import ApiError
 
 from .errors import NodeError
 from .logs import LogOptions, read_log
@@ -15,12 +17,15 @@ from .volumes import PodFolder
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
-class LogUnavailable(NodeError):
-    """There is no such log; the message is that of a Kubernetes API server (400)."""
+class LogUnavailable(NodeError, ApiError):
+    """There is no such log: to the API server a bad request (400), with the sentence that a cluster has for it."""
+
+    def __init__(self, message: str) -> None:
+        ApiError.__init__(self, 400, "BadRequest", message)
 
 
 class PodLogs:
-    """Logs of the pods of one node, running or ended, until the pod is deleted."""
+    """Logs of the pods of one node, running or ended, until the pod is deleted: a `LogSource` of the API server."""
 
     def __init__(
         self, folder: Path, find: Callable[[str, str], tuple[Mapping[str, Any], PodWorker | None] | None]
@@ -33,22 +38,20 @@ class PodLogs:
         namespace: str,
         pod: str,
         container: str | None = None,
+        *,
         follow: bool = False,
-        tail_lines: int | None = None,
-        since_seconds: float | None = None,
         previous: bool = False,
         timestamps: bool = False,
-        limit_bytes: int | None = None,
+        tail_lines: int | None = None,
         since: datetime | None = None,
+        limit_bytes: int | None = None,
     ) -> AsyncIterator[bytes]:
-        """Opens a log; raises LogUnavailable before the first byte when there is none."""
+        """Opens a log; `container` may be left out where the pod leaves no doubt. Raises LogUnavailable."""
         found = self._find(namespace, pod)
         if found is None:
             raise LogUnavailable(f'pod "{pod}" of namespace "{namespace}" is not on this node')
         obj, worker = found
         name = _container(obj, pod, container)
-        if since_seconds is not None:
-            since = datetime.now(UTC) - timedelta(seconds=since_seconds)
         folder = PodFolder(self._folder, namespace, pod, obj["metadata"]["uid"])
         last = folder.starts().get(name)
         number = None if last is None else last - 1 if previous else last

@@ -1,0 +1,5 @@
+"""The workload controllers of the embedded control plane."""
+
+from .manager import controllers
+
+__all__ = ["controllers"]
