@@ -110,10 +110,14 @@ def merge_diff(base: Mapping[str, Any], modified: Mapping[str, Any]) -> dict[str
             difference[key] = value
             continue
         before = base[key]
-        if isinstance(before, dict) and isinstance(value, dict):
+        kind = type(value)
+        if kind is dict and type(before) is dict:
             inner = merge_diff(before, value)
             if inner:
                 difference[key] = inner
+        elif kind is type(before) and kind is not list:
+            if before != value:
+                difference[key] = value
         elif not same_json(before, value):
             difference[key] = value
     for key in base:
