@@ -121,10 +121,11 @@ async def test_a_signal_is_reported_as_128_plus_its_number(
 
 async def test_the_main_process_is_asked_to_stop_and_may_finish_its_work(launcher: Launcher, output: Output) -> None:
     code = """
-import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: (print("stopping", flush=True), sys.exit(0)))
-print("ready", flush=True)
-signal.pause()
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"stopping\\n"), os._exit(0)))
+os.write(1, b"ready\\n")
+while True:
+    signal.pause()
 """
     process = await script(launcher, output, code)
     assert await output.line() == "ready"
