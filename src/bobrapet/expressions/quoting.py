@@ -1,0 +1,60 @@
+"""Strings and characters between quotes, as Go's `%q` writes them (strconv.Quote)."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = {
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+    "\\": "\\\\",
+}
+_PLAIN = re.compile(r"[ !#-\[\]-~]*")
+
+
+def quote(value: str, *, ascii_only: bool = False, raw: bool = False) -> str:
+    """Returns `value` in double quotes; with `raw`, in back quotes where that is possible."""
+    if raw and all(
+        character == "\t" or (character >= " " and character not in "`\x7f\ufeff" and not _is_broken(character))
+        for character in value
+    ):
+        return f"`{value}`"
+    if _PLAIN.fullmatch(value):
+        return f'"{value}"'
+    return '"' + "".join(_escape(character, '"', ascii_only) for character in value) + '"'
+
+
+def quote_rune(code: int, *, ascii_only: bool = False) -> str:
+    """Returns a character in single quotes."""
+    return f"'{_escape(chr(code), chr(39), ascii_only)}'"
+
+
+def is_printable(character: str) -> bool:
+    """Go's unicode.IsPrint: letters, marks, numbers, punctuation, symbols, and the ASCII space."""
+    return character.isprintable()
+
+
+def _is_broken(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
+
+
+def _escape(character: str, mark: str, ascii_only: bool) -> str:
+    if character == mark:
+        return "\\" + character
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if _is_broken(character):
+        return "\\ufffd" if ascii_only else "\ufffd"
+    if is_printable(character) and (code < 0x80 or not ascii_only):
+        return character
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
