@@ -6,7 +6,7 @@ lists before it; only dependencies within a list can form a cycle. Rules: spec a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ def branch_names(steps: Sequence[Step]) -> dict[str, str]:
     }
 
 
-def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, frozenset[str]]) -> None:
+def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, Iterable[str]]) -> None:
     """Checks names, needs, cycles and requires.
 
     `read` gives the steps that the templates of each main step read: they are dependencies as well.
@@ -102,7 +102,7 @@ def _check_needs(findings: Findings, path: str, step: Step, known: Sequence[str]
             findings.invalid(at, f"lists unknown dependency {quoted(need)}: no step named {quoted(need)}{why}", need)
 
 
-def _check_cycle(findings: Findings, entry: StepList, read: Mapping[str, frozenset[str]]) -> None:
+def _check_cycle(findings: Findings, entry: StepList, read: Mapping[str, Iterable[str]]) -> None:
     names = {step.name for step in entry.steps}
     edges = {
         step.name: [

@@ -56,6 +56,14 @@ def schema_of(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     return _schemas().get((str(manifest.get("apiVersion", "")), str(manifest.get("kind", ""))))
 
 
+def without_null_metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest without nulls in its metadata, which the API server reads as absent."""
+    metadata = manifest.get("metadata")
+    if isinstance(metadata, dict):
+        return {**manifest, "metadata": {name: value for name, value in metadata.items() if value is not None}}
+    return {name: value for name, value in manifest.items() if name != "metadata" or value is not None}
+
+
 def unknown_kind(api_version: str, kind: str) -> str | None:
     """What to say about a kind that claims one of our API groups but does not exist; None when it is not our matter."""
     group = api_version.partition("/")[0]
@@ -81,9 +89,25 @@ def check_structure(manifest: Mapping[str, Any], *, unknown_fields: bool = True)
         if (text := unknown_kind(api_version, kind)) is not None:
             findings.invalid("kind", text, kind)
         return findings
-    _Walk(findings, unknown_fields).value("", manifest, schema)
+    _Walk(findings, unknown_fields).value("", without_null_metadata(manifest), schema)
     _check_metadata(findings, manifest.get("metadata"), unknown_fields)
     return findings
+
+
+def check_step_structure(findings: Findings, path: str, step: Mapping[str, Any]) -> bool:
+    """Checks a step that stands outside of the lists, such as a branch, which the CRD leaves open.
+
+    Unknown fields warn. Returns whether it can be read as a step.
+    """
+    schema = _schemas()["bubustack.io/v1alpha1", "Story"]["properties"]["spec"]["properties"]["steps"]["items"]
+    found = Findings()
+    _Walk(found, True).value(path, step, {**schema, "x-kubernetes-validations": []})
+    for fault in found.faults:
+        if fault.reason is FaultReason.UNKNOWN:
+            findings.warn(fault.field, f"{fault.message}; it is ignored")
+        else:
+            findings.faults.append(fault)
+    return all(fault.reason is FaultReason.UNKNOWN for fault in found.faults)
 
 
 @cache

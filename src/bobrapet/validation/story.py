@@ -1,0 +1,328 @@
+"""Every check of a Story beyond its CRD (spec admission A3, A11; expressions 12).
+
+The order of the findings is the order of the fields; all are listed. Admission, the Story controller and
+`bobrapet run` share this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bobrapet.api import Engram, EngramTemplate, Story
+from bobrapet.api.enums import StepType, WorkloadMode
+from bobrapet.api.limits import MAX_OBJECT_BYTES
+from bobrapet.api.references import EngramReference
+from bobrapet.api.story import Step, StoryPolicy, StorySpec
+from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
+from bobrapet.validation.faults import FaultReason, Findings, did_you_mean, quoted
+from bobrapet.validation.graph import StepList, branch_names, branches, check_graph, step_lists, upstream
+from bobrapet.validation.json_schema import InvalidSchema, compile_schema
+from bobrapet.validation.primitives import check_primitive
+from bobrapet.validation.references import CORE, Referrer, Target
+from bobrapet.validation.scene import Scene
+from bobrapet.validation.streaming import check_streaming
+from bobrapet.validation.structure import check_step_structure
+from bobrapet.validation.templates import Scope, check_templates, steps_read
+from bobrapet.validation.values import check_against, check_duration, check_schema, check_size, deep_merge, json_size
+
+_BLOCK_HINT: Final = "Move large data into storage and refer to it (controller.max-story-with-block-size-bytes)"
+_BATCH_ONLY: Final = frozenset({StepType.WAIT, StepType.GATE})
+
+
+def check_story(story: Story, scene: Scene, findings: Findings) -> None:
+    """Adds to `findings` what is wrong with `story`, or doubtful."""
+    size = json_size(story.to_wire())
+    if size > MAX_OBJECT_BYTES:
+        findings.add(
+            "", FaultReason.TOO_LONG, f"story size of {size} bytes exceeds maximum allowed size of {MAX_OBJECT_BYTES}"
+        )
+        return
+    _StoryCheck(story, scene, findings).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Component:
+    """What a step's reference leads to, as far as it is there."""
+
+    engram: Engram | None = None
+    template: EngramTemplate | None = None
+
+
+class _StoryCheck:
+    def __init__(self, story: Story, scene: Scene, findings: Findings) -> None:
+        self._story = story
+        self._spec: StorySpec = story.spec
+        self._scene = scene
+        self._findings = findings
+        self._namespace = story.metadata.namespace or ""
+        self._streaming = story.spec.is_streaming
+        self._transports = {transport.name.strip() for transport in story.spec.transports}
+        self._block_limit = scene.config.controller.max_story_block_bytes
+        self._components: dict[tuple[str, str], _Component] = {}
+
+    def run(self) -> None:
+        spec, findings = self._spec, self._findings
+        check_schema(findings, "spec.inputsSchema", spec.inputs_schema, "Story inputs schema")
+        check_schema(findings, "spec.outputsSchema", spec.outputs_schema, "Story outputs schema")
+        if spec.output is not None:
+            check_size(findings, "spec.output", spec.output, self._block_limit, _BLOCK_HINT)
+            check_templates(findings, "spec.output", spec.output, Scope.STORY_OUTPUT)
+        for entry in step_lists(spec):
+            for path, step in entry.placed():
+                self._step(entry, path, step)
+        reads = self._reads()
+        check_graph(findings, spec, {} if self._streaming else reads)
+        self._doubtful_reads(reads)
+        self._policy(spec.policy)
+        self._check_transports()
+
+    # Steps
+
+    def _step(self, entry: StepList, path: str, step: Step) -> None:
+        findings = self._findings
+        if step.ref is not None and step.type is not None:
+            findings.invalid(path, "must not set both ref and type")
+        elif step.ref is None and step.type is None:
+            findings.required(path, "must set either ref or type")
+        if self._streaming and step.type in _BATCH_ONLY:
+            findings.invalid(f"{path}.type", f"{step.type} is only supported for batch stories", step.type)
+        if step.with_ is not None:
+            check_size(findings, f"{path}.with", step.with_, self._block_limit, _BLOCK_HINT)
+        check_primitive(findings, path, step)
+        if step.type is StepType.EXECUTE_STORY:
+            self._sub_story(f"{path}.with.storyRef", step)
+        component = self._component(f"{path}.ref", step.ref) if step.ref is not None else None
+        self._templates(path, step, component)
+        if component is not None:
+            self._inputs(path, step, component)
+        if step.transport is not None:
+            self._transport_of_step(f"{path}.transport", step.transport)
+        check_overrides(findings, f"{path}.execution", step.execution)
+        for index, branch in enumerate(branches(step)):
+            self._branch(f"{path}.with.steps[{index}]", branch)
+
+    def _branch(self, path: str, given: Mapping[str, Any]) -> None:
+        if not check_step_structure(self._findings, path, given):
+            return
+        branch = Step.model_validate(given)
+        component = self._component(f"{path}.ref", branch.ref) if branch.ref is not None else None
+        check_overrides(self._findings, f"{path}.execution", branch.execution)
+        if component is not None:
+            # Their templates were checked as part of the parallel step's `with`.
+            self._inputs(path, branch, component)
+
+    def _templates(self, path: str, step: Step, component: _Component | None) -> None:
+        findings = self._findings
+        static = Scope.REALTIME_STATIC if self._streaming else Scope.BATCH_RUNTIME
+        condition = Scope.REALTIME_RUNTIME if self._streaming else Scope.BATCH_RUNTIME
+        if step.if_ is not None:
+            check_templates(findings, f"{path}.if", step.if_, condition)
+        if step.idempotency_key_template is not None:
+            at = f"{path}.idempotencyKeyTemplate"
+            check_templates(findings, at, step.idempotency_key_template, Scope.BATCH_RUNTIME)
+        if step.with_ is not None:
+            check_templates(findings, f"{path}.with", step.with_, static)
+        if step.runtime is not None:
+            self._runtime(f"{path}.runtime", step, component)
+        if step.post_execution is not None:
+            at = f"{path}.postExecution.condition"
+            check_templates(findings, at, step.post_execution.condition, Scope.BATCH_RUNTIME)
+
+    def _runtime(self, path: str, step: Step, component: _Component | None) -> None:
+        engram = component.engram if component else None
+        always_on = engram is not None and engram.spec.mode in (WorkloadMode.DEPLOYMENT, WorkloadMode.STATEFUL_SET)
+        if not (self._streaming or step.transport or always_on):
+            if component is not None and engram is None:
+                self._findings.warn(path, "runtime is allowed for now; it needs an Engram of mode deployment")
+            else:
+                self._findings.invalid(path, "runtime is only supported for realtime stories or bridged realtime steps")
+        check_templates(self._findings, path, step.runtime, Scope.REALTIME_RUNTIME)
+
+    # Engrams and Stories that steps refer to
+
+    def _component(self, path: str, reference: EngramReference) -> _Component | None:
+        """Finds Engram and template; None when the reference itself is refused."""
+        namespace = (reference.namespace or "").strip() or self._namespace
+        name = reference.name.strip()
+        target = Target(CORE, "Engram", namespace, name)
+        if not self._scene.may_refer(self._findings, path, self._referrer(), target):
+            return None
+        key = (namespace, name)
+        if key not in self._components:
+            self._components[key] = self._find_component(namespace, name)
+        component = self._components[key]
+        if component.engram is None:
+            self._scene.missing(self._findings, f"{path}.name", f"engram '{name}' not found in namespace '{namespace}'")
+            return component
+        self._version(path, "Engram", name, reference.version, component.engram.spec.version)
+        if component.template is None:
+            template = component.engram.spec.template_ref.name.strip()
+            self._scene.missing(self._findings, path, f"EngramTemplate '{template}' of engram '{name}' not found")
+        return component
+
+    def _find_component(self, namespace: str, name: str) -> _Component:
+        engram = self._scene.lookup.find(Engram, namespace, name)
+        if engram is None:
+            return _Component()
+        return _Component(engram, self._scene.lookup.find(EngramTemplate, "", engram.spec.template_ref.name.strip()))
+
+    def _sub_story(self, path: str, step: Step) -> None:
+        reference = (step.with_ or {}).get("storyRef")
+        if (
+            not isinstance(reference, dict)
+            or not isinstance(reference.get("name"), str)
+            or not reference["name"].strip()
+        ):
+            return
+        given = reference.get("namespace")
+        namespace = (given.strip() if isinstance(given, str) else "") or self._namespace
+        name = reference["name"].strip()
+        if name == self._story.metadata.name and namespace == self._namespace:
+            self._findings.invalid(f"{path}.name", "executeStory cannot reference the same story", name)
+            return
+        if not self._scene.may_refer(self._findings, path, self._referrer(), Target(CORE, "Story", namespace, name)):
+            return
+        story = self._scene.lookup.find(Story, namespace, name)
+        if story is None:
+            self._scene.missing(self._findings, f"{path}.name", f"story '{name}' not found in namespace '{namespace}'")
+            return
+        version = reference.get("version")
+        self._version(path, "Story", name, version if isinstance(version, str) else None, story.spec.version)
+
+    def _version(self, path: str, kind: str, name: str, pinned: str | None, actual: str | None) -> None:
+        wanted = (pinned or "").strip()
+        if wanted and wanted != (actual or "").strip():
+            self._findings.warn(
+                f"{path}.version",
+                f"version mismatch: {kind} '{name}' has version {quoted((actual or '').strip())}, not {quoted(wanted)}",
+            )
+
+    def _referrer(self) -> Referrer:
+        return Referrer(CORE, "Story", self._namespace)
+
+    def _inputs(self, path: str, step: Step, component: _Component) -> None:
+        """The inputs that the step will have fit the template's inputSchema (decision 11)."""
+        template = component.template
+        if template is None or not template.spec.input_schema or component.engram is None:
+            return
+        own = {**(step.with_ or {}), **(step.runtime or {})}
+        shared = declared_only(component.engram.spec.with_ or {}, template.spec.input_schema)
+        owner = f"EngramTemplate '{template.metadata.name}'"
+        at = f"{path}.with"
+        check_against(self._findings, at, deep_merge(shared, own), template.spec.input_schema, owner)
+
+    # What templates read
+
+    def _reads(self) -> dict[str, dict[str, str]]:
+        """What the templates of each main step read: step -> path of the first template that does.
+
+        A name of a branch counts as its parallel step, and a step is also known by its name with every other
+        character made an underscore.
+        """
+        names = [step.name for step in self._spec.steps]
+        aliases = {re.sub(r"\W", "_", name, flags=re.ASCII): name for name in names}
+        other_names = {**aliases, **branch_names(self._spec.steps)}
+        known = set(names)
+        reads: dict[str, dict[str, str]] = {}
+        for index, step in enumerate(self._spec.steps):
+            path = f"spec.steps[{index}]"
+            sources: dict[str, Any] = {f"{path}.if": step.if_}
+            if step.ref is not None or step.type in (StepType.EXECUTE_STORY, StepType.PARALLEL):
+                sources[f"{path}.with"] = step.with_
+            reads[step.name] = {
+                name if name in known else other_names.get(name, name): where
+                for name, where in steps_read(sources).items()
+            }
+        return reads
+
+    def _doubtful_reads(self, reads: Mapping[str, Mapping[str, str]]) -> None:
+        names = [step.name for step in self._spec.steps]
+        reached = upstream(self._spec.steps)
+        for index, step in enumerate(self._spec.steps):
+            in_runtime = steps_read({f"spec.steps[{index}].runtime": step.runtime})
+            for read, path in {**in_runtime, **reads[step.name]}.items():
+                if read not in reached:
+                    self._findings.warn(
+                        path,
+                        f"step '{step.name}' references unknown step '{read}' in template expression"
+                        f"{did_you_mean(read, names)}",
+                    )
+                elif read not in reached[step.name] and read != step.name:
+                    self._findings.warn(
+                        path,
+                        f"step '{step.name}' references step '{read}' which is not in its upstream dependency chain; "
+                        f"add it to needs",
+                    )
+
+    # Policy and transports
+
+    def _policy(self, policy: StoryPolicy | None) -> None:
+        if policy is None:
+            return
+        findings, path = self._findings, "spec.policy"
+        if policy.timeouts is not None:
+            check_duration(findings, f"{path}.timeouts.story", policy.timeouts.story, positive=True)
+            check_duration(findings, f"{path}.timeouts.step", policy.timeouts.step, positive=True)
+            at = f"{path}.timeouts.gracefulShutdownTimeout"
+            check_duration(findings, at, policy.timeouts.graceful_shutdown_timeout)
+        if policy.with_ is not None:
+            check_size(findings, f"{path}.with", policy.with_, self._block_limit, _BLOCK_HINT)
+            check_templates(findings, f"{path}.with", policy.with_, Scope.BATCH_RUNTIME)
+        if policy.retries is not None:
+            check_retry(findings, f"{path}.retries.stepRetryPolicy", policy.retries.step_retry_policy)
+        if policy.concurrency is not None and policy.concurrency < 0:
+            findings.invalid(f"{path}.concurrency", f"must be at least 0 (no limit), is {policy.concurrency}")
+        check_storage(findings, f"{path}.storage", policy.storage)
+        check_policy(findings, f"{path}.execution", policy.execution)
+
+    def _check_transports(self) -> None:
+        findings = self._findings
+        names = [step.name for entry in step_lists(self._spec) for step in entry.steps]
+        seen: set[str] = set()
+        for index, transport in enumerate(self._spec.transports):
+            path = f"spec.transports[{index}]"
+            name = transport.name.strip()
+            if not name:
+                findings.required(f"{path}.name")
+            elif name in seen:
+                findings.duplicate(f"{path}.name", f"transport name {quoted(name)} is duplicated", name)
+            seen.add(name)
+            if not transport.transport_ref.strip():
+                findings.required(f"{path}.transportRef", "required; the name of a Transport")
+            check_streaming(findings, f"{path}.streaming", transport.streaming, steps=names)
+
+    def _transport_of_step(self, path: str, name: str) -> None:
+        if not self._transports:
+            self._findings.invalid(
+                path, f"uses transport {quoted(name)}, but the Story does not declare any transports"
+            )
+        elif name.strip() not in self._transports:
+            self._findings.invalid(
+                path,
+                f"references unknown transport {quoted(name)}{did_you_mean(name, self._transports)}",
+                name,
+            )
+
+
+def declared_only(configuration: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an Engram's `with` that counts as inputs: a schema that is closed drops what it does not declare."""
+    if schema.get("additionalProperties") is not False:
+        return dict(configuration)
+    declared = schema.get("properties")
+    names = declared.keys() if isinstance(declared, Mapping) else ()
+    return {key: value for key, value in configuration.items() if key in names}
+
+
+def story_inputs(story: Story, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The inputs of a run with the defaults of the Story's inputsSchema."""
+    inputs = dict(given or {})
+    if not story.spec.inputs_schema:
+        return inputs
+    try:
+        filled: dict[str, Any] = compile_schema(story.spec.inputs_schema).with_defaults(inputs)
+    except InvalidSchema:
+        return inputs
+    return filled
