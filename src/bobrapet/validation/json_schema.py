@@ -104,9 +104,11 @@ class CompiledSchema:
             return
         stand_in = _STAND_INS[stands]
         if size <= _MAX_EXPLAINED_BYTES:
+            from bobrapet.validation import schema_search  # its library is slow to load, and mostly not needed
+
             try:
-                found = schema_text.explain(self._schema, self._dialect, value, stand_in, _MAX_VIOLATIONS)
-            except schema_text.Exhausted:
+                found = schema_search.explain(self._schema, self._dialect, value, stand_in, _MAX_VIOLATIONS)
+            except schema_search.Exhausted:
                 pass
             else:
                 if found or (stand_in and schema_text.holds(value, stand_in)):

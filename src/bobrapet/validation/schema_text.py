@@ -1,29 +1,21 @@
-"""Why a value does not fit a schema, in words: `jsonschema` searches, within bounds, and these functions phrase it.
-
-Values may be stood for by payload references and templates: every keyword accepts such a stand-in.
-"""
+"""Why a value does not fit a schema, in words, and what may stand for a value of any type."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-import jsonschema
 import jsonschema_rs
-from jsonschema.exceptions import best_match
 
 from bobrapet.api.env import CONFIGMAP_REF, SECRET_REF, STORAGE_REF, STORAGE_REF_KEYS
 from bobrapet.validation.faults import did_you_mean, one_of, quoted
-from bobrapet.validation.schema_form import Dialect
 
 StandIn: TypeAlias = Callable[[Any], bool]
 Path: TypeAlias = tuple[str | int, ...]
 
-_MAX_KEYWORDS: Final = 200_000
-"""Keywords evaluated before the search for words is given up."""
+UNKNOWN_KEY: Final = "unknown_key"
+"""Attribute of an error of `additionalProperties`: the key that is not allowed."""
 
 _TEMPLATE: Final = re.compile(r"\s*\$?\{\{[\s\S]+\}\}\s*")
 
@@ -36,10 +28,6 @@ _NAMES: Final = {
     "boolean": "true or false",
     "null": "null",
 }
-
-
-class Exhausted(Exception):
-    """Finding the words would take too long."""
 
 
 def is_reference(value: Any) -> bool:
@@ -98,108 +86,8 @@ def joined(path: Path) -> str:
     return text
 
 
-def explain(
-    schema: dict[str, Any], dialect: Dialect, value: Any, stand_in: StandIn | None, limit: int
-) -> list[tuple[Path, str]]:
-    """Paths and messages of at most `limit` faults, the outermost first; empty when the value fits after all.
-
-    Raises:
-        Exhausted: the search was given up.
-    """
-    search = _Search(stand_in)
-    token = _SEARCH.set(search)
-    try:
-        found = []
-        for error in _engine(dialect)(schema).iter_errors(value):
-            nearest = best_match([error]) or error
-            found.append((tuple(nearest.absolute_path), _message(nearest)))
-            if len(found) == limit:
-                break
-    except RecursionError:
-        raise Exhausted from None
-    finally:
-        _SEARCH.reset(token)
-    return sorted(found, key=lambda fault: (len(fault[0]), [str(part) for part in fault[0]]))
-
-
-class _Search:
-    """Bounds of one search."""
-
-    def __init__(self, stand_in: StandIn | None) -> None:
-        self._stand_in = stand_in
-        self._left = _MAX_KEYWORDS
-
-    def accepts(self, value: Any) -> bool:
-        self._left -= 1
-        if self._left < 0:
-            raise Exhausted
-        return self._stand_in is not None and self._stand_in(value)
-
-
-_SEARCH: ContextVar[_Search] = ContextVar("search")
-
-_BASES: Final[dict[Dialect, Any]] = {
-    Dialect.DRAFT_4: jsonschema.Draft4Validator,
-    Dialect.DRAFT_6: jsonschema.Draft6Validator,
-    Dialect.DRAFT_7: jsonschema.Draft7Validator,
-    Dialect.DRAFT_2019_09: jsonschema.Draft201909Validator,
-    Dialect.DRAFT_2020_12: jsonschema.Draft202012Validator,
-}
-
-
-@lru_cache
-def _engine(dialect: Dialect) -> Any:
-    """The validator of a dialect whose keywords are bounded, accept stand-ins and match patterns in linear time."""
-    base = _BASES[dialect]
-    keywords = {name: _bounded(check) for name, check in base.VALIDATORS.items()}
-    keywords["pattern"] = _bounded(_pattern)
-    keywords["patternProperties"] = _bounded(_pattern_properties)
-    keywords["additionalProperties"] = _bounded(_additional_properties)
-    return jsonschema.validators.extend(base, keywords)  # type: ignore[no-untyped-call]
-
-
-def _bounded(check: Any) -> Any:
-    def keyword(validator: Any, argument: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if not _SEARCH.get().accepts(instance):
-            yield from check(validator, argument, instance, schema) or ()
-
-    return keyword
-
-
-@lru_cache(maxsize=1024)
-def _matcher(pattern: str) -> Any:
-    return jsonschema_rs.Draft7Validator({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
-
-
-def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and not _matcher(pattern).is_valid(instance):
-        yield jsonschema.ValidationError(f"does not match {pattern}")
-
-
-def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    if isinstance(instance, dict):
-        for pattern, subschema in patterns.items():
-            for name, value in instance.items():
-                if _matcher(pattern).is_valid(name):
-                    yield from validator.descend(value, subschema, path=name, schema_path=pattern)
-
-
-def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    if not isinstance(instance, dict):
-        return
-    patterns = schema.get("patternProperties", {})
-    for name, value in instance.items():
-        if name in schema.get("properties", {}) or any(_matcher(pattern).is_valid(name) for pattern in patterns):
-            continue
-        if allowed is False:
-            error = jsonschema.ValidationError(f"unknown key {quoted(name)}", path=())
-            error._unknown = name  # type: ignore[attr-defined]
-            yield error
-        elif isinstance(allowed, dict):
-            yield from validator.descend(value, allowed, path=name)
-
-
-def _message(error: Any) -> str:
+def phrase(error: Any) -> str:
+    """What an error of `jsonschema` means to the author of the value. Never shows the value, which may be secret."""
     argument, instance = error.validator_value, error.instance
     match error.validator:
         case "type":
@@ -209,10 +97,12 @@ def _message(error: Any) -> str:
         case "required":
             missing = [name for name in argument if name not in instance]
             return f"lacks {', '.join(map(quoted, missing))}"
-        case "additionalProperties" if hasattr(error, "_unknown"):
+        case "additionalProperties" if hasattr(error, UNKNOWN_KEY):
             known = list(error.schema.get("properties", {}))
-            hint = did_you_mean(error._unknown, known) or (f"; known are {', '.join(known[:12])}" if known else "")
-            return f"unknown key {quoted(error._unknown)}{hint}"
+            hint = did_you_mean(getattr(error, UNKNOWN_KEY), known) or (
+                f"; known are {', '.join(known[:12])}" if known else ""
+            )
+            return f"unknown key {quoted(getattr(error, UNKNOWN_KEY))}{hint}"
         case "enum":
             words = [str(word) for word in argument]
             hint = did_you_mean(instance, words) if isinstance(instance, str) else ""
