@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError, nearest
-from bobrapet.expressions.functions.registry import Function
+from bobrapet.expressions.function import Function
 from bobrapet.expressions.text import encode
 from bobrapet.expressions.values import INTEGERS, Absent, Int, Opaque, StringMap, Uint8, type_name
 
@@ -74,7 +74,7 @@ def position_in(key: Any, length: int) -> int:
 def iterate(value: Any, wants_key: bool) -> Iterable[tuple[Any, Any]]:
     """Returns the pairs that `range` goes through; nothing for nil."""
     if isinstance(value, list):
-        return zip(map(Int, range(len(value))), value) if wants_key else zip(repeat(None), value)
+        return zip(map(Int, range(len(value))), value, strict=True) if wants_key else zip(repeat(None), value)
     if isinstance(value, dict):
         return [(key, value[key]) for key in sorted(value)]
     if value is None or value is Absent:

@@ -18,7 +18,7 @@ from bobrapet.expressions import nodes
 from bobrapet.expressions.access import index_value, iterate, member, walk
 from bobrapet.expressions.arguments import check, ideal, literal
 from bobrapet.expressions.errors import ExpressionError, FunctionError, nearest
-from bobrapet.expressions.functions.registry import Function
+from bobrapet.expressions.function import Function
 from bobrapet.expressions.limits import TEMPLATE_DEPTH, Run
 from bobrapet.expressions.printing import to_text
 from bobrapet.expressions.values import Absent, Int, truth

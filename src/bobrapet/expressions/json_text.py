@@ -105,7 +105,7 @@ class _Encoder:
             parts.append(self.string(str.__str__(value)))
         elif isinstance(value, Opaque):
             text = value.json()
-            parts.append("{}" if text is None else text if text[:1].isdigit() else self.string(text))
+            parts.append("{}" if text is None else self.string(text))
         else:
             raise NotJson(f"no JSON for a value of type {kind.__name__}")
 

@@ -11,7 +11,7 @@ from bobrapet.expressions.limits import VALUE_DEPTH, Run
 from bobrapet.expressions.printing import format_float, format_value
 from bobrapet.expressions.quoting import quote, quote_rune
 from bobrapet.expressions.text import encode
-from bobrapet.expressions.values import Absent, Int, Int64, Opaque, Uint8, to_float, type_name
+from bobrapet.expressions.values import INTEGERS, Absent, Opaque, Uint8, Uint64, to_float, type_name
 
 MAX_WIDTH = 1_000_000  # what fmt accepts as width or precision
 
@@ -164,7 +164,7 @@ class _Formatter:
         if start == self.position:
             return None
         digits = self.layout[start : self.position]
-        if len(digits) > 7 and digits.lstrip("0")[7:] or int(digits[-8:]) > MAX_WIDTH:
+        if len(digits.lstrip("0")) > 7 or int(digits) > MAX_WIDTH:
             self.position = len(self.layout)
             return None
         return int(digits)
@@ -193,7 +193,7 @@ class _Formatter:
             return None
         value = self.values[self.argument]
         self.argument += 1
-        if isinstance(value, (Int, Int64, Uint8)) and abs(value) <= MAX_WIDTH:
+        if isinstance(value, INTEGERS) and abs(value) <= MAX_WIDTH:
             return int(value)
         return None
 
@@ -219,7 +219,7 @@ class _Formatter:
             return self.string("s" if verb == "v" else verb, flags, str(value))
         if isinstance(value, bool):
             return flags.pad("true" if value else "false") if verb in "tv" else self.bad(verb, value)
-        if isinstance(value, (Int, Int64, Uint8)):
+        if isinstance(value, INTEGERS):
             return self.integer(verb, flags, int(value), value)
         if isinstance(value, (int, float)):
             return self.floating(verb, flags, to_float(value), value)
@@ -291,7 +291,7 @@ class _Formatter:
             case "v" | "d":
                 digits = str(abs(value))
                 prefix = ""
-                if verb == "v" and flags.sharp and isinstance(original, Uint8):
+                if verb == "v" and flags.sharp and isinstance(original, (Uint8, Uint64)):
                     digits, prefix = f"{value:x}", "0x"
             case "b":
                 digits, prefix = f"{abs(value):b}", "0b" if flags.sharp else ""

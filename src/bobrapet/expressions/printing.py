@@ -8,7 +8,7 @@ from typing import Any
 from bobrapet.expressions.errors import FunctionError
 from bobrapet.expressions.limits import VALUE_DEPTH, Run
 from bobrapet.expressions.text import byte_length
-from bobrapet.expressions.values import Int, Int64, Opaque, Uint8, to_float
+from bobrapet.expressions.values import Int, Int64, Opaque, Uint8, Uint64, to_float
 
 
 def to_text(value: Any, run: Run) -> str:
@@ -51,7 +51,7 @@ def format_float(value: float) -> str:
 
 
 def shortest_digits(shown: str) -> tuple[str, int]:
-    """Splits the repr of a finite float other than 0: its digits without sign and point, and the exponent of the first."""
+    """Splits the repr of a finite float other than 0 into its digits and the exponent of the first."""
     mantissa, _, exponent_text = shown.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
     exponent = int(exponent_text or 0) + len(whole) - 1
@@ -93,7 +93,7 @@ def _scalar(value: Any) -> str | None:
         return format_float(value)
     if kind is bool:
         return "true" if value else "false"
-    if kind is Int or kind is Int64 or kind is Uint8:
+    if kind is Int or kind is Int64 or kind is Uint8 or kind is Uint64:
         return str(int(value))
     if value is None:
         return "<nil>"

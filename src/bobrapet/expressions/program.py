@@ -8,8 +8,8 @@ from typing import Any
 from bobrapet.expressions import nodes
 from bobrapet.expressions.compiler import compile_tree
 from bobrapet.expressions.errors import ExpressionError, FunctionError
+from bobrapet.expressions.function import Function
 from bobrapet.expressions.functions import BUILTIN_NAMES
-from bobrapet.expressions.functions.registry import Function
 from bobrapet.expressions.json_text import NotJson, decode_json
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.parser import parse

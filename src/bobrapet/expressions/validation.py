@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bobrapet.expressions import nodes
 from bobrapet.expressions.errors import ExpressionError, nearest
-from bobrapet.expressions.functions import DETERMINISTIC_LIBRARY, LIBRARY, RANDOM
+from bobrapet.expressions.functions import DETERMINISTIC_LIBRARY, LIBRARY, UNFORESEEABLE
 from bobrapet.expressions.parser import NESTING_LIMIT, ROOTS, parse
 from bobrapet.expressions.references import operands
 
@@ -133,7 +133,7 @@ def _check_text(text: str, scope: Scope, where: str) -> Iterator[Problem]:
         tree = parse(text, functions)
     except ExpressionError as problem:
         message = problem.message
-        for name in RANDOM:
+        for name in UNFORESEEABLE:
             if f"function “{name}” is not defined" in message:
                 message = f"function “{name}” is not allowed for {scope.name} templates: its result is not foreseeable"
         yield Problem(message, where, text, problem.position)
@@ -157,8 +157,9 @@ def _check_tree(statements: Sequence[nodes.Statement], scope: Scope) -> Iterator
                 if path is not None and path not in scope.roots:
                     yield _refused_root(path, scope), command.pos
         elif isinstance(operand, nodes.Index) and isinstance(operand.target, nodes.Dot):
-            if isinstance(operand.key, str) and operand.key not in scope.roots:
-                yield _refused_root(operand.key, scope), operand.pos
+            root = str(operand.key)
+            if root not in scope.roots:
+                yield _refused_root(root, scope), operand.pos
     yield from _check_statements(statements, scope)
 
 

@@ -15,8 +15,11 @@ Absent                   nil whose fields are nil at any depth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+if TYPE_CHECKING:
+    from bobrapet.expressions.function import Function
 
 
 class Int(int):
@@ -33,6 +36,12 @@ class Int64(int):
 
 class Uint8(int):
     """Go's uint8."""
+
+    __slots__ = ()
+
+
+class Uint64(int):
+    """Go's uint64."""
 
     __slots__ = ()
 
@@ -61,7 +70,7 @@ class Opaque:
     __slots__ = ()
     go_type: ClassVar[str]
     go_kind: ClassVar[str]
-    members: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    members: ClassVar[Mapping[str, Function]] = {}
 
     def json(self) -> str | None:
         """The text that stands for the value in JSON; None if it has none (then it is an empty object)."""
@@ -102,7 +111,7 @@ error.
 MIN_INT64 = -(2**63)
 MAX_INT64 = 2**63 - 1
 
-INTEGERS = (Int, Int64, Uint8)
+INTEGERS = (Int, Int64, Uint8, Uint64)
 
 _TYPE_NAMES: dict[type, str] = {
     str: "string",
@@ -112,6 +121,7 @@ _TYPE_NAMES: dict[type, str] = {
     Int: "int",
     Int64: "int64",
     Uint8: "uint8",
+    Uint64: "uint64",
     complex: "complex128",
     list: "[]interface {}",
     NilList: "[]interface {}",

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 from bobrapet.expressions.access import index_value
 from bobrapet.expressions.compare import equal_to_any, less
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.printf import sprintf
 from bobrapet.expressions.printing import print_line, print_values

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.storage import is_reference, reference_text
 from bobrapet.expressions.text import byte_length, encode
 from bobrapet.expressions.values import Absent, Int, kind_name, type_name

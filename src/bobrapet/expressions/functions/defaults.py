@@ -6,7 +6,7 @@ from typing import Any
 
 from bobrapet.expressions.compare import deep_equal
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.values import Opaque, kind_name, type_name
 

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.json_text import NotJson, decode_json, encode_json
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.text import decode, encode

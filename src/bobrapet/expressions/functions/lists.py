@@ -6,9 +6,9 @@ from typing import Any
 
 from bobrapet.expressions.compare import deep_equal
 from bobrapet.expressions.errors import FunctionError
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.functions.defaults import empty
 from bobrapet.expressions.functions.numbers import integer_of
-from bobrapet.expressions.functions.registry import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.values import Absent, NilList, StringList, kind_name
 

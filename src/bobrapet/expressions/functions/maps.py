@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.printing import format_value
 from bobrapet.expressions.values import Absent, StringList, StringMap, type_name

@@ -8,11 +8,11 @@ from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.literals import parse_float, parse_integer
 from bobrapet.expressions.printing import format_value
-from bobrapet.expressions.values import MAX_INT64, MIN_INT64, Int, Int64, to_float, wrap_int64
+from bobrapet.expressions.values import INTEGERS, MAX_INT64, MIN_INT64, Int, Int64, to_float, wrap_int64
 
 NUMBERS = Library()
 
@@ -30,8 +30,8 @@ def integer_of(value: Any) -> int:
         return int(value)
     if isinstance(value, str):
         return _integer_text(value)
-    if isinstance(value, (Int, Int64)) or (isinstance(value, int) and kind is not int):
-        return int(value)
+    if isinstance(value, INTEGERS):
+        return int(wrap_int64(value))
     if isinstance(value, (int, float)):
         return _cut(value)
     return 0
@@ -94,9 +94,8 @@ def to_float64(value: Any) -> float:
 
 @NUMBERS.add("atoi", "s")
 def atoi(text: str) -> Int:
-    if re.fullmatch(r"[-+]?\d{1,19}", text, re.ASCII) is None:
-        if re.fullmatch(r"[-+]?0*\d{1,19}", text[:4096], re.ASCII) is None:
-            return Int(0)
+    if len(text) > _MAX_DIGITS * 100 or re.fullmatch(r"[-+]?\d+", text, re.ASCII) is None:
+        return Int(0)
     value = int(text)
     return Int(value if MIN_INT64 <= value <= MAX_INT64 else MAX_INT64 if value > 0 else MIN_INT64)
 

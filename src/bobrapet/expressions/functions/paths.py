@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 
 PATHS = Library()
 

@@ -7,7 +7,7 @@ import string
 import uuid
 
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.values import Int
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bobrapet.expressions import casing
 from bobrapet.expressions.errors import FunctionError
-from bobrapet.expressions.functions.registry import Library
+from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.printing import format_value
 from bobrapet.expressions.quoting import quote as quoted
