@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bobrapet.api import labels
 from bobrapet.api.timestamps import format_time
 from bobrapet.engine import settings
-from bobrapet.engine.dag import ending_of
+from bobrapet.engine.ending import ending_of
 from bobrapet.engine.launch import is_owned
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Annotate, Delete, RunPlan

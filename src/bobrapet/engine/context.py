@@ -18,7 +18,60 @@ from bobrapet.engine.states import State
 
 if TYPE_CHECKING:
     from bobrapet.api import StepRun, StoryRun
-    from bobrapet.engine.graph import Graph
+    from bobrapet.engine.graph import Graph, Node
+
+
+class StepsContext:
+    """The `steps` root over states that may still change: entries are made when asked for, and again when invalid.
+
+    So a pass over a large Story costs time in proportion to its steps, however many templates it evaluates.
+    """
+
+    def __init__(
+        self,
+        run: StoryRun,
+        graph: Graph,
+        states: Mapping[str, State],
+        stepruns: Mapping[str, StepRun],
+        children: Mapping[str, StoryRun],
+    ) -> None:
+        self._run, self._graph, self._states = run, graph, states
+        self._stepruns, self._children = stepruns, children
+        self._entries: dict[str, Any] = {}
+        self._invalid = dict.fromkeys(graph.nodes)
+
+    def invalidate(self, name: str) -> None:
+        """The state of a step has changed."""
+        self._invalid[name] = None
+
+    def entries(self) -> dict[str, Any]:
+        """An entry for every step that has begun, under its name and its alias; branches under theirs. Only read it."""
+        for name in self._invalid:
+            self._make(self._graph.nodes[name])
+        self._invalid.clear()
+        return self._entries
+
+    def _make(self, node: Node) -> None:
+        state = self._states.get(node.name)
+        entry = _entry(self._run, node.name, node.step.type, state, self._stepruns, self._children)
+        if node.branches:
+            is_done = state is not None and state.is_terminal
+            for name, found in _branches(self._run, self._graph, node, self._stepruns, is_done=is_done).items():
+                self._put(name, found)
+            if state is not None and state.phase is Phase.SUCCEEDED:
+                outputs = {
+                    branch.name: _output(self._stepruns.get(steprun_name(self._run, branch.name, node.name)))
+                    for branch in node.branches
+                }
+                entry = finished_step({name: output for name, output in outputs.items() if output is not None})
+        if entry is not None:
+            self._put(node.name, entry)
+
+    def _put(self, name: str, entry: Any) -> None:
+        self._entries[name] = entry
+        other = alias_of(name)
+        if other not in self._graph.nodes and other not in self._graph.parents:
+            self._entries[other] = entry
 
 
 def steps_context(
@@ -28,27 +81,8 @@ def steps_context(
     stepruns: Mapping[str, StepRun],
     children: Mapping[str, StoryRun],
 ) -> dict[str, Any]:
-    """The `steps` root: an entry for every step that has begun, and for branches under their own names."""
-    entries: dict[str, Any] = {}
-    for node in graph.nodes.values():
-        state = states.get(node.name)
-        if node.branches:
-            entries |= _branches(run, graph, node.name, stepruns, is_done=state is not None and state.is_terminal)
-        entry = _entry(run, node.name, node.step.type, state, stepruns, children)
-        if node.branches and state is not None and state.phase is Phase.SUCCEEDED:
-            outputs = {
-                branch.name: _output(stepruns.get(steprun_name(run, branch.name, node.name)))
-                for branch in node.branches
-            }
-            entry = finished_step({name: output for name, output in outputs.items() if output is not None})
-        if entry is not None:
-            entries[node.name] = entry
-    return with_aliases(entries)
-
-
-def with_aliases(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Each step also under the name that templates can write without brackets, unless that is another step's."""
-    return {alias_of(name): entry for name, entry in entries.items()} | dict(entries)
+    """The `steps` root over states that do not change."""
+    return StepsContext(run, graph, states, stepruns, children).entries()
 
 
 def _entry(
@@ -79,13 +113,13 @@ def _entry(
 
 
 def _branches(
-    run: StoryRun, graph: Graph, parent: str, stepruns: Mapping[str, StepRun], *, is_done: bool
+    run: StoryRun, graph: Graph, node: Node, stepruns: Mapping[str, StepRun], *, is_done: bool
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for branch in graph.nodes[parent].branches:
-        if graph.parents.get(branch.name) != parent:
+    for branch in node.branches:
+        if graph.parents.get(branch.name) != node.name:
             continue
-        steprun = stepruns.get(steprun_name(run, branch.name, parent))
+        steprun = stepruns.get(steprun_name(run, branch.name, node.name))
         signals = nested_signals(steprun)
         if steprun is not None and is_owned(steprun, run) and has_succeeded(steprun):
             found[branch.name] = finished_step(steprun.status.output or {}, signals)

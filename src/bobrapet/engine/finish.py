@@ -11,14 +11,13 @@ import msgspec
 from bobrapet.api.conditions import ConditionType
 from bobrapet.api.enums import Phase
 from bobrapet.engine import evaluation
-from bobrapet.engine.dag import Cause
 from bobrapet.engine.graph import Block
 from bobrapet.engine.plans import Event
 from bobrapet.engine.status import failed_steps
+from bobrapet.engine.work import Cause, Work
 from bobrapet.validation.json_schema import InvalidSchema, compile_schema
 
 if TYPE_CHECKING:
-    from bobrapet.engine.dag import Pass
     from bobrapet.engine.status import RunStatus
 
 MAX_OUTPUT_BYTES: Final = 1_048_576
@@ -33,7 +32,7 @@ class End:
     """Offloaded values that the output reads; while there are any, the run goes on."""
 
 
-def conclude(current: Pass, status: RunStatus) -> End:
+def conclude(current: Work, status: RunStatus) -> End:
     """Writes the end of a run whose blocks are all done."""
     main = current.failures(Block.MAIN)
     compensations, cleanup = current.failures(Block.COMPENSATIONS), current.failures(Block.FINALLY)
@@ -59,7 +58,7 @@ def conclude(current: Pass, status: RunStatus) -> End:
     return _succeed(current, status, "")
 
 
-def _ended(current: Pass, status: RunStatus, phase: Phase, message: str, main: list[str]) -> End:
+def _ended(current: Work, status: RunStatus, phase: Phase, message: str, main: list[str]) -> End:
     """A run that was stopped or canceled."""
     if phase is Phase.SUCCEEDED:
         return _succeed(current, status, message)
@@ -69,7 +68,7 @@ def _ended(current: Pass, status: RunStatus, phase: Phase, message: str, main: l
     return End((Event("Normal", "StoryRunCanceled", message),))
 
 
-def _fail(current: Pass, status: RunStatus, phase: Phase, reason: str, message: str, names: list[str]) -> End:
+def _fail(current: Work, status: RunStatus, phase: Phase, reason: str, message: str, names: list[str]) -> End:
     failed = failed_steps(current.graph, current.states, names)
     error_type = "DependencyFailed" if phase is Phase.COMPENSATED else reason
     status.set("error", {"type": error_type, "message": message} | ({"failedSteps": failed} if failed else {}))
@@ -78,14 +77,12 @@ def _fail(current: Pass, status: RunStatus, phase: Phase, reason: str, message: 
     return End((Event("Warning", event, message),))
 
 
-def _succeed(current: Pass, status: RunStatus, message: str) -> End:
+def _succeed(current: Work, status: RunStatus, message: str) -> End:
     spec = current.story.spec
     message = message or _success_message(current)
     if not spec.output:
         return _succeeded(status, message)
-    match evaluation.Templates(current.context(), current.snapshot.config, current.snapshot.payloads).value(
-        spec.output
-    ):
+    match current.templates().value(spec.output):
         case evaluation.Needs(references=references):
             return End(loads=references)
         case evaluation.Failed(message=fault):
@@ -112,7 +109,7 @@ def _succeeded(status: RunStatus, message: str) -> End:
     return End((Event("Normal", "StoryRunSucceeded", message),))
 
 
-def _success_message(current: Pass) -> str:
+def _success_message(current: Work) -> str:
     allowed = [
         name
         for name, node in current.graph.nodes.items()
@@ -130,7 +127,7 @@ def _schema_faults(schema: Mapping[str, Any] | None, output: dict[str, Any]) -> 
         return [f"the schema is invalid: {error}"]
 
 
-def progress(current: Pass) -> str:
+def progress(current: Work) -> str:
     """What a run that goes on is doing, as `status.message`."""
     active = [name for name, state in current.states.items() if not state.is_terminal and not state.is_unstarted]
     if current.ending is not None:
@@ -138,6 +135,6 @@ def progress(current: Pass) -> str:
     return f"running {', '.join(active[:5])}" + (", ..." if len(active) > 5 else "") if active else "waiting"
 
 
-def summary(current: Pass, status: RunStatus) -> str:
+def summary(current: Work, status: RunStatus) -> str:
     """The same in one sentence part, whatever the phase."""
     return str(status.get("message") or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -50,7 +51,12 @@ class Ready:
 
 def steprun_name(run: StoryRun, step: str, parent: str = "") -> str:
     """The name of the StepRun of a step, or of a branch of the parallel step `parent`."""
-    return compose(run.metadata.name or "", parent, step) if parent else compose(run.metadata.name or "", step)
+    return _name(run.metadata.name or "", parent, step)
+
+
+@lru_cache(maxsize=32_768)  # asked for every step in every pass
+def _name(run: str, parent: str, step: str) -> str:
+    return compose(run, parent, step) if parent else compose(run, step)
 
 
 def engram_key(story: Story, step: Step) -> str:

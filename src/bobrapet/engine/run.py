@@ -18,7 +18,7 @@ from bobrapet.api.enums import Phase
 from bobrapet.api.names import label
 from bobrapet.engine import finish, redrive, settings
 from bobrapet.engine.afterlife import after_the_end, deletion
-from bobrapet.engine.dag import Cause, Ending, Pass
+from bobrapet.engine.dag import Pass
 from bobrapet.engine.graph import graph_of
 from bobrapet.engine.inputs import Fault, story_inputs
 from bobrapet.engine.launch import Refused
@@ -27,6 +27,7 @@ from bobrapet.engine.reasons import WaitsForStory
 from bobrapet.engine.scheduling import QueuePlace, place_of
 from bobrapet.engine.states import moment
 from bobrapet.engine.status import RunStatus
+from bobrapet.engine.work import Cause, Ending
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class _Live:
         timeout = self._timeout(story, status)
         if cancel is not None and run.status.phase is None:
             cancel = Ending(cancel.cause, now, cancel.phase, cancel.message, cancel.skip_reason)
-        current = Pass(snapshot, story, graph, inputs, place, now, cancel=cancel, timeout=timeout, grace=grace)
+        ending = min(filter(None, (cancel, timeout)), key=lambda ending: ending.since, default=None)
+        current = Pass(snapshot, story, graph, inputs, place, now, ending=ending, grace=grace)
         current.run()
         status.steps(graph, current.states)
         if current.ending is not None and current.ending.cause is Cause.TIMEOUT and not status.get("error"):

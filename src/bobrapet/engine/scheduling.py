@@ -90,10 +90,10 @@ def admit(
     ]
     rooms = {cause: max(limit - running, 0) for cause, running, limit in limits if limit > 0}
     room = min(rooms.values(), default=len(ready))
-    shared = min((left for cause, left in rooms.items() if cause != "StoryConcurrency"), default=len(ready))
+    shared = min((left for cause, left in rooms.items() if cause != "StoryConcurrency"), default=None)
     ahead = _ahead(occupancy.rivals, place, queue.priority_aging_seconds, queued_since or now, now)
     # More urgent runs take the free slots first; where there is room for everybody, nobody gives way.
-    yielded = min(room, max(shared - len(ahead), 0)) if shared < len(ready) + len(ahead) else room
+    yielded = room if shared is None else min(room, max(shared - len(ahead), 0))
     admitted = tuple(ready[: min(yielded, len(ready))])
     held = ready[len(admitted) :]
     if not held:

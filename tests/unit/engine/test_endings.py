@@ -345,3 +345,19 @@ def test_the_duration_is_written_at_the_end_only() -> None:
     world.at(timedelta(seconds=73)).end("a").reconcile()
     assert world.run.status.duration == "1m13s"
     assert not any("duration" in (found.status or {}).get("status", {}) for found in world.log[:-1])  # B-46
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_nothing_whatever_begins_in_a_run_that_is_ending_or_has_failed(cancel: bool) -> None:
+    execute = step("e: executeStory", needs=["b"], with_={"storyRef": {"name": "child"}})
+    world = World(story("a", "b", execute, "s: sleep 1s needs b", "g: gate needs b"))
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    if cancel:
+        world.patch(world.run, {"spec": {"cancelRequested": True}})
+        world.end("b")
+    else:
+        world.end("a", "Failed").end("b")
+    world.reconcile()
+    assert {world.states[name] for name in "esg"} == {"Skipped"}
+    assert list(world.runs) == ["r1"]

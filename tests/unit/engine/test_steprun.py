@@ -341,7 +341,7 @@ def test_an_output_that_violates_its_schema_fails_the_step_before_anybody_sees_i
     assert "r1-b" not in world.steps
     world.reconcile_step("a")
     world.reconcile()
-    assert (world.state("a"), world.state("b")) == ("Failed/OutputSchemaFailed", "Skipped/DependencyFailed")
+    assert (world.state("a"), world.state("b")) == ("Failed/OutputSchemaFailed", "Skipped/FailFast")
     assert world.steps["r1-a"].status.exit_class == "terminal"
 
 

@@ -1,0 +1,198 @@
+"""The working state of one pass over a run: what is known, what was decided so far, and the small verbs of deciding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from bobrapet.api.enums import Phase, StepType
+from bobrapet.engine import evaluation
+from bobrapet.engine.context import StepsContext
+from bobrapet.engine.graph import Block, Graph, Node
+from bobrapet.engine.launch import is_owned, steprun_name
+from bobrapet.engine.outcome import final_phase
+from bobrapet.engine.primitives import stories, timed
+from bobrapet.engine.reasons import Reason, WaitsForPayload
+from bobrapet.engine.states import State, from_api
+
+if TYPE_CHECKING:
+    from bobrapet.api import StepRun, Story, StoryRun
+    from bobrapet.engine.plans import Annotate, Delete, Event
+    from bobrapet.engine.scheduling import QueuePlace
+    from bobrapet.engine.snapshot import RunSnapshot
+
+VISIBLE_WITHIN: Final = timedelta(seconds=2)
+"""How long a child that was just created may take to show up in the cache before somebody asks the API server."""
+
+
+class Cause(Enum):
+    """Why a run ends before its steps are done."""
+
+    CANCEL = "cancel"
+    STOP = "stop"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A run that is being ended: what is unstarted stays so, what runs is drained or cut off."""
+
+    cause: Cause
+    since: datetime
+    phase: Phase
+    """The phase that the run gets."""
+    message: str
+    skip_reason: str
+    is_recorded: bool = True
+    """Whether an earlier plan has already acted on it."""
+
+
+class Work:
+    """What a pass knows and has decided. Lists of writes are in the order in which they were decided."""
+
+    def __init__(
+        self,
+        snapshot: RunSnapshot,
+        story: Story,
+        graph: Graph,
+        inputs: Mapping[str, Any],
+        place: QueuePlace,
+        now: datetime,
+        *,
+        ending: Ending | None,
+        grace: timedelta,
+    ) -> None:
+        self.snapshot, self.story, self.graph, self.now = snapshot, story, graph, now
+        self.run_object = snapshot.run
+        self.inputs, self.place, self.grace = inputs, place, grace
+        self.ending = ending
+        self.states: dict[str, State] = {}
+        self.starts: list[StepRun] = []
+        self.children: list[StoryRun] = []
+        self.cancels: list[Annotate] = []
+        self.deletes: list[Delete] = []
+        self.events: list[Event] = []
+        self.loads: list[Mapping[str, Any]] = []
+        self.wakes: list[datetime] = []
+        self.reasons: dict[str, Reason] = {}
+        self.cut: set[str] = set()
+        """Steps that had their time to drain; what still runs of them is deleted now."""
+        self.needs_confirmation = False
+        self.has_failed = False
+        """Whether a main step failed that was not allowed to."""
+        self.finished = False
+        """Whether every block is done."""
+        self._context = StepsContext(snapshot.run, graph, self.states, snapshot.steps, snapshot.children)
+        for name, state in snapshot.run.status.step_states.items():
+            if name in graph.nodes:
+                self.record(name, from_api(state))
+
+    # Deciding
+
+    def record(self, name: str, state: State) -> None:
+        """Gives a step a state."""
+        self.states[name] = state
+        self._context.invalidate(name)
+        node = self.graph.nodes[name]
+        if state.is_failed and node.block is Block.MAIN and not node.step.allow_failure:
+            self.has_failed = True
+
+    def finish(self, name: str, phase: Phase, message: str = "", reason: str = "") -> None:
+        """Ends a step."""
+        begun = self.states.get(name) or State(phase)
+        self.record(name, begun.ended(phase, message, reason, at=self.now))
+        self.reasons.pop(name, None)
+
+    def fail(self, name: str, reason: str, message: str) -> None:
+        self.finish(name, Phase.FAILED, message, reason)
+
+    def settle(self, name: str, result: timed.Step) -> None:
+        """Takes over what a timed step decided."""
+        self.record(name, result.state)
+        if result.reason is not None:
+            self.reasons[name] = result.reason
+        if result.wake_at is not None:
+            self.wakes.append(result.wake_at)
+        self.loads.extend(result.loads)
+
+    def load(self, key: str, references: Sequence[Mapping[str, Any]], what: str) -> None:
+        """Waits for offloaded data."""
+        self.loads.extend(references)
+        self.reasons[key] = WaitsForPayload(f"the data that {what} reads")
+
+    def skip_unstarted(self, block: Block, reason: str, message: str) -> None:
+        """Skips every step of a block that has not begun."""
+        for node in self.graph.block(block):
+            state = self.states.get(node.name)
+            if state is None or state.is_unstarted:
+                self.record(node.name, self.skipped(node, message, reason))
+                self.reasons.pop(node.name, None)
+
+    def skipped(self, node: Node, message: str, reason: str) -> State:
+        begun = self.states.get(node.name) or State(Phase.SKIPPED)
+        return begun.ended(Phase.SKIPPED, message, reason, at=self.now)
+
+    # Knowing
+
+    def failures(self, block: Block) -> list[str]:
+        """Failed steps of a block that were not allowed to fail, in declaration order."""
+        return [
+            name
+            for name, node in self.graph.nodes.items()
+            if node.block is block
+            and not node.step.allow_failure
+            and (state := self.states.get(name)) is not None
+            and state.is_failed
+        ]
+
+    def is_done(self, block: Block) -> bool:
+        """Whether every step of a block has ended."""
+        return all(
+            (state := self.states.get(node.name)) is not None and state.is_terminal for node in self.graph.block(block)
+        )
+
+    def is_all_done(self) -> bool:
+        if not self.is_done(Block.MAIN) or not self.is_done(Block.FINALLY):
+            return False
+        return not self.has_failed or self.is_done(Block.COMPENSATIONS)
+
+    def steprun(self, name: str, parent: str = "") -> StepRun | None:
+        """The StepRun of a step, or of a branch of `parent`, as far as the cache shows one that is ours."""
+        steprun = self.snapshot.steps.get(steprun_name(self.run_object, name, parent))
+        return steprun if steprun is not None and is_owned(steprun, self.run_object) else None
+
+    def has_children(self, node: Node) -> bool:
+        return node.step.ref is not None or node.step.type in (StepType.PARALLEL, StepType.EXECUTE_STORY)
+
+    def live_children(self, node: Node, state: State) -> Iterator[StepRun | StoryRun]:
+        """What a step started and what goes on."""
+        if node.step.type is StepType.EXECUTE_STORY:
+            child = self.snapshot.children.get(state.child or stories.child_name(self.run_object, node.name))
+            if child is not None and is_owned(child, self.run_object):
+                phase = child.status.phase
+                if phase is None or not phase.is_terminal:
+                    yield child
+            return
+        for name, parent in [(branch.name, node.name) for branch in node.branches] or [(node.name, "")]:
+            steprun = self.steprun(name, parent)
+            if steprun is not None and final_phase(steprun) is None:
+                yield steprun
+
+    def is_certainly_gone(self, state: State) -> bool:
+        """Whether a child that should be there is not; asks for an authoritative snapshot when it might be."""
+        if self.snapshot.authoritative:
+            return True
+        visible_by = (state.started_at or self.now) + VISIBLE_WITHIN
+        if self.now < visible_by:
+            self.wakes.append(visible_by)
+        else:
+            self.needs_confirmation = True
+        return False
+
+    def templates(self) -> evaluation.Templates:
+        """Templates over what is known at this point of the pass."""
+        context = {"inputs": self.inputs, "steps": self._context.entries()}
+        return evaluation.Templates(context, self.snapshot.config, self.snapshot.payloads)

@@ -1,0 +1,174 @@
+"""Requirements on queues, priorities, ageing and limits (spec runs 14)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bobrapet.config.operator import OperatorConfig, parse
+from bobrapet.engine.scheduling import QueuePlace, admit
+from bobrapet.engine.snapshot import Occupancy, Rival
+from tests.unit.engine.world import MINUTE, SECOND, T0, World, step, story
+
+
+@pytest.mark.spec("runs-66", "runs-67")
+def test_a_story_limit_holds_ready_steps_until_a_slot_is_free() -> None:
+    world = World(story("a", "b", policy={"concurrency": 1}))
+    found = world.reconcile()
+    assert list(world.steps) == ["r1-a"]
+    assert world.state("b") == "Pending/StoryConcurrency"
+    assert "limit is 1" in str(found.reasons["b"])
+    world.at(5 * SECOND).end("a").reconcile()
+    assert world.state("b") == "Running"
+    assert world.run.status.step_states["b"].started_at == "2026-01-01T10:00:05.000Z"
+
+
+def test_a_queued_step_keeps_since_when_it_waits() -> None:
+    world = World(story("a", "b", policy={"concurrency": 1}))
+    world.reconcile()
+    world.at(MINUTE).reconcile()
+    assert world.run.status.step_states["b"].started_at == "2026-01-01T10:00:00.000Z"
+
+
+def test_queued_steps_are_skipped_when_another_fails() -> None:
+    world = World(story("a", "b", policy={"concurrency": 1}))
+    world.reconcile()
+    world.end("a", "Failed").reconcile()
+    assert world.state("b") == "Skipped/FailFast"
+
+
+def test_b28_every_branch_of_a_parallel_step_takes_a_slot() -> None:
+    branches = [{"name": name, "ref": {"name": "worker"}} for name in "xyz"]
+    world = World(story(step("p: parallel", with_={"steps": branches}), policy={"concurrency": 2}))
+    world.reconcile()
+    assert len(world.steps) == 2
+    world.end("p-x").reconcile()
+    assert len(world.steps) == 3
+
+
+def queue(limit: int, ageing: int = 0) -> OperatorConfig:
+    data = {"storyrun.queue.q.concurrency": str(limit), "storyrun.queue.q.priority-aging-seconds": str(ageing)}
+    return parse(data).config
+
+
+def rival(priority: int, waits: timedelta = timedelta(0), key: str = "wf/other") -> Rival:
+    return Rival(key=key, priority=priority, queued_since=T0 - waits)
+
+
+def admitted(
+    priority: int, config: OperatorConfig, *rivals: Rival, running: int = 0, waits: timedelta = timedelta(0)
+) -> int:
+    answer = admit(
+        ["a"],
+        story_limit=0,
+        place=QueuePlace("q", priority),
+        config=config,
+        occupancy=Occupancy(queue=running, total=running, rivals=rivals),
+        own_active=0,
+        queued_since=T0 - waits,
+        now=T0,
+    )
+    return len(answer.admitted)
+
+
+@pytest.mark.spec("runs-68")
+def test_the_more_urgent_run_gets_the_slot() -> None:
+    assert admitted(1, queue(1), rival(10)) == 0
+    assert admitted(10, queue(1), rival(1)) == 1
+
+
+@pytest.mark.spec("runs-69")
+def test_b29_a_less_urgent_run_goes_on_while_there_is_room_for_all() -> None:
+    assert admitted(1, queue(0), rival(10)) == 1
+    assert admitted(1, queue(2), rival(10)) == 1
+
+
+@pytest.mark.spec("runs-70")
+def test_waiting_makes_a_run_more_urgent() -> None:
+    config = queue(1, ageing=60)
+    assert admitted(1, config, rival(5), waits=10 * MINUTE) == 1
+    assert admitted(5, config, rival(1, waits=10 * MINUTE)) == 0
+
+
+def test_equal_urgency_goes_by_the_time_of_queueing() -> None:
+    assert admitted(1, queue(1), rival(1, waits=SECOND)) == 0
+    assert admitted(1, queue(1), rival(1), waits=SECOND) == 1
+
+
+@pytest.mark.spec("runs-71")
+def test_an_ancestor_never_stands_in_the_way_of_its_child() -> None:
+    execute = step("e: executeStory", with_={"storyRef": {"name": "child"}})
+    world = World(
+        story(execute, "b", policy={"priority": 10, "queue": "q"}), config={"storyrun.queue.q.concurrency": "1"}
+    )
+    world.stories["wf/child"] = story("x", name="child", policy={"priority": 1, "queue": "q"})
+    world.occupancy = Occupancy(queue=1)
+    world.reconcile()
+    world.occupancy = Occupancy(rivals=[rival(10, key="wf/r1")])
+    world.reconcile("r1-e")
+    assert "r1-e-x" in world.steps
+
+
+@pytest.mark.spec("runs-72")
+def test_a_full_operator_queues_everything_and_says_why() -> None:
+    world = World(story("a", "b"), config={"storyrun.global-concurrency": "2"})
+    world.occupancy = Occupancy(total=2)
+    world.reconcile()
+    assert (world.state("a"), world.state("b")) == ("Pending/GlobalConcurrency", "Pending/GlobalConcurrency")
+    assert not world.steps
+
+
+def test_a_run_outside_the_default_queue_is_labelled() -> None:
+    world = World(story("a", policy={"queue": "gpu", "priority": 3}))
+    world.reconcile()
+    assert world.run.metadata.labels == {"bubustack.io/queue": "gpu", "bubustack.io/queue-priority": "3"}
+    assert world.steps["r1-a"].metadata.labels["bubustack.io/queue"] == "gpu"
+
+
+@given(
+    ready=st.integers(0, 6),
+    story_limit=st.integers(0, 4),
+    queue_limit=st.integers(0, 4),
+    total_limit=st.integers(0, 4),
+    running=st.integers(0, 5),
+    own=st.integers(0, 3),
+    rivals=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 300)), max_size=4),
+)
+def test_no_limit_is_ever_exceeded_and_order_is_kept(
+    ready: int,
+    story_limit: int,
+    queue_limit: int,
+    total_limit: int,
+    running: int,
+    own: int,
+    rivals: list[tuple[int, int]],
+) -> None:
+    names = [f"s{index}" for index in range(ready)]
+    config = parse(
+        {"storyrun.queue.q.concurrency": str(queue_limit), "storyrun.global-concurrency": str(total_limit)}
+    ).config
+    answer = admit(
+        names,
+        story_limit=story_limit,
+        place=QueuePlace("q", 1),
+        config=config,
+        occupancy=Occupancy(
+            story=running,
+            queue=running,
+            total=running,
+            rivals=[rival(priority, timedelta(seconds=waits)) for priority, waits in rivals],
+        ),
+        own_active=own,
+        queued_since=None,
+        now=T0,
+    )
+    assert list(answer.admitted) == names[: len(answer.admitted)]
+    assert set(answer.admitted) | set(answer.queued) == set(names)
+    for limit in (story_limit, queue_limit, total_limit):
+        if limit:
+            assert not answer.admitted or running + own + len(answer.admitted) <= limit
+    if not (story_limit or queue_limit or total_limit):
+        assert not answer.queued
