@@ -17,6 +17,14 @@ from bobrapet.local.apiserver.typed import TypeMismatch
 from bobrapet.local.apiserver.types import Object, Resource
 from bobrapet.local.store import Record
 
+_OPTIONS = {
+    "DELETE": "DeleteOptions",
+    "GET": "ListOptions",
+    "HEAD": "ListOptions",
+    "PATCH": "PatchOptions",
+    "POST": "CreateOptions",
+    "PUT": "UpdateOptions",
+}
 _WATCH_TIMEOUT = 1800.0
 """Seconds a watch lasts when the client does not say; the upper half of a kube-apiserver's range."""
 
@@ -145,7 +153,7 @@ class Api:
         body = await request.read()
         if request.content_type not in patch.types_for(call.resource):
             raise errors.unsupported_media_type(patch.types_for(call.resource))
-        validation = fields.level(request.query.get("fieldValidation"))
+        validation = _validation(request)
         if request.content_type == patch.APPLY:
             return await self._apply(request, call, body)
         change = patch.parse(request.content_type, body, call.resource)
@@ -177,7 +185,7 @@ class Api:
         except TypeMismatch as error:
             raise decoding.unfit(call.resource, str(error)) from None
         if unknown:
-            raise errors.undeclared(call.resource, call.namespace, call.name, unknown)
+            raise errors.undeclared(call.resource, call.name, unknown)
 
         def conform(obj: Object) -> None:
             fields.conform_patched(call, obj, "Ignore")
@@ -220,14 +228,14 @@ class Api:
             propagation = "Orphan" if orphan else "Background"
         return DeleteOptions(
             grace_period=grace,
-            propagation=propagation,
+            propagation=_propagation(propagation),
             uid=preconditions.get("uid", ""),
             resource_version=preconditions.get("resourceVersion", ""),
         )
 
     async def _body(self, request: Request, call: Call) -> Object:
         obj = decoding.decode_for(call.resource, await request.read(), request.content_type)
-        fields.conform(call, obj, fields.level(request.query.get("fieldValidation")))
+        fields.conform(call, obj, _validation(request))
         return obj
 
     def _written(self, request: Request, call: Call, record: Record, code: int) -> Response:
@@ -251,8 +259,20 @@ def _agent(request: Request) -> str:
 def _dry_run(request: Request) -> bool:
     given = request.query.get("dryRun")
     if given not in ("", "All"):
-        raise errors.bad_request(f"invalid dryRun value {given!r}: the only value is All")
+        text = f'Unsupported value: ["{given}"]: supported values: "All"'
+        raise errors.invalid_options("dryRun", text, kind=_OPTIONS[request.method])
     return given == "All"
+
+
+def _validation(request: Request) -> str:
+    return fields.level(request.query.get("fieldValidation"), _OPTIONS[request.method])
+
+
+def _propagation(given: str) -> str:
+    if given not in ("", "Foreground", "Background", "Orphan"):
+        text = f'Unsupported value: "{given}": supported values: "Foreground", "Background", "Orphan", "nil"'
+        raise errors.invalid_options("propagationPolicy", text, kind="DeleteOptions")
+    return given
 
 
 def _list_options(request: Request, target: Target) -> ListOptions:

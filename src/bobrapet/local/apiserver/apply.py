@@ -196,8 +196,9 @@ def _refusal(conflicts: list[tuple[_Entry, FieldSet]]) -> errors.ApiError:
     parts = []
     for entry, fields in conflicts:
         paths = list(fieldset.paths(fields))
-        who = f'"{entry.manager}" ' + (f'with subresource "{entry.subresource}" ' if entry.subresource else "")
-        who += f"using {entry.api_version}"
+        who = f'"{entry.manager}"' + (f' with subresource "{entry.subresource}"' if entry.subresource else "")
+        if entry.operation == "Update":
+            who += f" using {entry.api_version}"
         causes += [
             {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path} for path in paths
         ]

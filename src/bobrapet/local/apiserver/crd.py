@@ -36,8 +36,10 @@ class CustomStrategy(Strategy):
 
     def conform_type(self, obj: Object, unknown: list[str]) -> None:
         """Prunes by the structural schema; metadata by its type."""
-        convert(_METADATA, obj["metadata"], unknown, "metadata")
         metadata = obj.pop("metadata")
+        foreign: list[str] = []
+        convert(_METADATA, metadata, foreign)
+        unknown += [f"metadata.{path}" for path in foreign]
         prune(self.schema, obj, "", unknown)
         obj["metadata"] = metadata
 

@@ -15,6 +15,7 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 BODIES = (JSON, YAML, PROTOBUF)
 _SHOWN = 30
+_WHOLE = 1e21
 
 
 def decode(body: bytes, content_type: str) -> Object:
@@ -59,6 +60,19 @@ def unfit(resource: Resource, why: str) -> errors.ApiError:
     )
 
 
+def _number(text: str) -> int | float:
+    """Go writes a whole float without a point, so it comes back as an integer."""
+    value = float(text)
+    if value.is_integer() and abs(value) < _WHOLE:
+        return int(value)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"number out of range: {text}")
+    return value
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+
+
 class _Unreadable(Exception):
     pass
 
@@ -67,12 +81,12 @@ def _json(body: bytes) -> Any:
     if not body.strip():
         raise _Unreadable("unexpected end of JSON input")
     try:
-        return msgspec.json.decode(body)
+        return _decode(body)
     except msgspec.DecodeError as error:
         if "truncated" in str(error):
             raise _Unreadable("unexpected end of JSON input") from None
         raise _Unreadable(str(error)) from None
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         raise _Unreadable(str(error)) from None
 
 

@@ -129,19 +129,33 @@ def conflict(resource: Resource, name: str, why: str) -> ApiError:
     return ApiError(409, "Conflict", message, details=_details(resource, name))
 
 
+def precondition_failed(resource: Resource, name: str, what: str, given: str, found: str) -> ApiError:
+    """409 for a delete of another object than the one that was meant."""
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    why = f"the {what} in the precondition ({given}) does not match the {what} in record ({found})"
+    return ApiError(
+        409,
+        "Conflict",
+        f'Operation cannot be fulfilled on {kind} "{name}": {why}. '
+        "The object might have been deleted and then recreated",
+        details=_details(resource, name) | {"kind": resource.kind},
+    )
+
+
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
-def invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> ApiError:
-    """422 with every fault at once."""
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+def invalid(resource: Resource, name: str, errors: Sequence[FieldError], *, kind: str = "") -> ApiError:
+    """422 with every fault at once. `kind`: how the message calls the resource, when not by its kind."""
+    shown = kind or resource.kind
+    qualified = f"{shown}.{resource.group}" if resource.group else shown
     texts = list(dict.fromkeys(str(error) for error in errors))
     told = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     details: Object = {"name": name} if name else {}
     if resource.group:
         details["group"] = resource.group
-    details |= {"kind": resource.kind, "causes": [error.cause() for error in errors]}
-    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {told}', details=details)
+    details |= {"kind": shown, "causes": [error.cause() for error in errors]}
+    return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {told}', details=details)
 
 
 def unpatchable(fault: FieldError) -> ApiError:
@@ -149,15 +163,14 @@ def unpatchable(fault: FieldError) -> ApiError:
     return ApiError(422, "Invalid", f' "" is invalid: {fault}', details={"causes": [fault.cause()]})
 
 
-def undeclared(resource: Resource, namespace: str, name: str, unknown: Sequence[str]) -> ApiError:
+def undeclared(resource: Resource, name: str, unknown: Sequence[str]) -> ApiError:
     """500, as a kube-apiserver answers an apply configuration with fields that its schema does not have."""
-    who = f"{namespace}/{name}" if namespace else f"/{name}"
     problems = "\n".join(f".{path}: field not declared in schema" for path in unknown)
     listed = problems if len(unknown) == 1 else f"errors:\n{problems}"
     return ApiError(
         500,
         "",
-        f"failed to create typed patch object ({who}; {resource.api_version}, Kind={resource.kind}): {listed}",
+        f"failed to create typed patch object (/{name}; {resource.api_version}, Kind={resource.kind}): {listed}",
     )
 
 
@@ -170,11 +183,11 @@ def invalid_options(
     return ApiError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {fault}', details=details)
 
 
-def invalid_token_request(name: str, message: str) -> ApiError:
+def invalid_token_request(message: str) -> ApiError:
     """422 for a token that cannot be issued as asked."""
     fault = FieldError("spec.expirationSeconds", message)
-    details = {"name": name, "group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [fault.cause()]}
-    return ApiError(422, "Invalid", f'TokenRequest.authentication.k8s.io "{name}" is invalid: {fault}', details=details)
+    details = {"group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [fault.cause()]}
+    return ApiError(422, "Invalid", f'TokenRequest.authentication.k8s.io "" is invalid: {fault}', details=details)
 
 
 def bad_request(message: str) -> ApiError:

@@ -10,15 +10,16 @@ from bobrapet.local.apiserver.rest import Call
 from bobrapet.local.apiserver.typed import TypeMismatch
 from bobrapet.local.apiserver.types import Object
 
-_LEVELS = ("Ignore", "Warn", "Strict")
+_LEVELS = ("Ignore", "Strict", "Warn")
 
 
-def level(given: str) -> str:
+def level(given: str, options: str) -> str:
     """The level of a request; Warn when it does not say."""
     if given and given not in _LEVELS:
         raise errors.invalid_options(
             "fieldValidation",
-            f'Unsupported value: "{given}": supported values: ' + ", ".join(f'"{name}"' for name in sorted(_LEVELS)),
+            f'Unsupported value: "{given}": supported values: ' + ", ".join(f'"{name}"' for name in ("", *_LEVELS)),
+            kind=options,
         )
     return given or "Warn"
 

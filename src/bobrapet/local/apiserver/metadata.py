@@ -215,17 +215,21 @@ def _finalizer_errors(finalizers: list[str] | None) -> list[FieldError]:
     return errors
 
 
+_OWNER_FIELDS = {
+    "apiVersion": "version must not be empty",
+    "kind": "must not be empty",
+    "name": "must not be empty",
+    "uid": "must not be empty",
+}
+
+
 def _owner_errors(owners: list[Object] | None) -> list[FieldError]:
     errors = []
     controller = None
-    for position, owner in enumerate(owners or []):
-        path = f"metadata.ownerReferences[{position}]"
-        for name in ("apiVersion", "kind", "name", "uid"):
+    for owner in owners or []:
+        for name, text in _OWNER_FIELDS.items():
             if not owner.get(name):
-                word = "version" if name == "apiVersion" else name
-                errors.append(
-                    FieldError(f"{path}.{name}", f'Invalid value: "": {word} must not be empty', "FieldValueInvalid")
-                )
+                errors.append(FieldError(f"metadata.ownerReferences.{name}", f'Invalid value: "": {text}'))
         if owner.get("controller"):
             if controller is not None:
                 shown = f"controller reference {quote(controller)} and {quote(owner.get('name', ''))}"

@@ -58,8 +58,8 @@ def _mapping(body: bytes) -> Object:
         return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.ValidationError:
         raise errors.bad_request(
-            "error decoding patch: json: cannot unmarshal a value that is no object into Go value of type "
-            "map[string]interface {}"
+            f"error decoding patch: json: cannot unmarshal {'array' if body.lstrip()[:1] == b'[' else 'a scalar'} "
+            "into Go value of type map[string]interface {}"
         ) from None
     except msgspec.DecodeError as error:
         raise errors.bad_request(f"error decoding patch: {error}") from None

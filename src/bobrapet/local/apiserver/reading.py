@@ -84,22 +84,32 @@ class Reader:
             page = records[start:]
         return representation.many(page, metadata)
 
-    async def watch(
-        self, resource: Resource, options: ListOptions, representation: Representation
-    ) -> AsyncIterator[bytes]:
+    def watch(self, resource: Resource, options: ListOptions, representation: Representation) -> AsyncIterator[bytes]:
         """The encoded events, several lines at a time.
 
-        Raises before the first chunk what can be refused with a code; later faults are ERROR events.
+        Raises at once what can be refused with a code; later faults are ERROR events.
         """
+        _check_watch(options)
         match = matcher(resource, options)
+        seen, initial = self._begin(resource, options, representation)
+        return self._events(resource, options, representation, match, seen, initial)
+
+    async def _events(
+        self,
+        resource: Resource,
+        options: ListOptions,
+        representation: Representation,
+        match: Match | None,
+        seen: int,
+        initial: bytes,
+    ) -> AsyncIterator[bytes]:
         feed = self._store.feed(resource.storage)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + options.timeout if options.timeout else None
         next_bookmark = loop.time() + self._bookmark_interval if options.bookmarks else None
+        if initial:
+            yield initial
         with feed.follow() as changed:
-            seen, initial = self._begin(resource, options, representation)
-            if initial:
-                yield initial
             while not self._stopping:
                 changed.clear()
                 try:
@@ -141,6 +151,10 @@ class Reader:
         return current, b"".join(lines)
 
     def _check_list(self, options: ListOptions) -> None:
+        if options.send_initial_events is not None:
+            raise _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+        if options.resource_version_match:
+            _check_match(options)
         asked = revision_of(options.resource_version)
         if options.continue_token:
             if options.resource_version not in ("", "0"):
@@ -171,6 +185,33 @@ class Reader:
                 "list without the continue parameter."
             )
         return snapshot[0], snapshot[1], int(token["start"])
+
+
+def _check_watch(options: ListOptions) -> None:
+    if options.send_initial_events is None:
+        if options.resource_version_match:
+            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            raise _forbidden("resourceVersionMatch", text)
+    elif options.resource_version_match != "NotOlderThan":
+        text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        raise _forbidden("resourceVersionMatch", text)
+
+
+def _check_match(options: ListOptions) -> None:
+    field, match = "resourceVersionMatch", options.resource_version_match
+    if not options.resource_version:
+        raise _forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if options.continue_token:
+        raise _forbidden(field, "resourceVersionMatch is forbidden when continue is provided")
+    if match not in ("Exact", "NotOlderThan"):
+        text = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
+        raise errors.invalid_options(field, text)
+    if match == "Exact" and options.resource_version == "0":
+        raise _forbidden(field, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def _forbidden(field: str, text: str) -> errors.ApiError:
+    return errors.invalid_options(field, f"Forbidden: {text}", reason="FieldValueForbidden")
 
 
 def event(type: str, obj: bytes) -> bytes:
@@ -233,7 +274,8 @@ def revision_of(text: str) -> int:
         return 0
     if not text.isdecimal():
         raise errors.bad_request(
-            f'invalid resource version "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: '
+            f'parsing "{text}": invalid syntax'
         )
     return int(text)
 
@@ -274,6 +316,7 @@ def _decode_token(token: str) -> dict[str, Any]:
         decoded = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         if decoded["v"] != "bobrapet/v1":
             raise ValueError(decoded["v"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise errors.bad_request(f"continue key is not valid: {error}") from None
+    except (ValueError, KeyError, TypeError):
+        text = "invalid continue token: continue key is not valid: illegal base64 data at input byte 0"
+        raise errors.bad_request(text) from None
     return dict(decoded)

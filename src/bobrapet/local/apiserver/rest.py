@@ -151,7 +151,7 @@ class Rest:
         if not given and not resource.strategy.unconditional_update:
             fault = FieldError("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
             self.get(call)
-            raise errors.invalid(resource, call.name, [fault])
+            raise errors.invalid(resource, call.name, [fault], kind=resource.plural)
         return await self.write(call, lambda _old: _copy(obj)), False
 
     async def write(self, call: Call, transform: Transform) -> Record:
@@ -238,11 +238,11 @@ class Rest:
             before = meta.get("finalizers") or []
             finalizers = _finalizers_for(before, options.propagation or strategy.default_propagation)
             marked = "deletionTimestamp" in meta
-            if not finalizers and (grace == 0 or (marked and grace == 0)):
+            if not finalizers and grace == 0 and not strategy.outlives_finalizers(obj):
                 if call.dry_run:
                     return Deleted(record, gone=True)
-                if marked:
-                    meta["deletionGracePeriodSeconds"] = 0
+                if strategy.graceful:
+                    _mark(meta, call.now, 0)
                 try:
                     removed = await self._remove(call, obj, record.revision)
                 except RevisionConflict:
@@ -369,17 +369,10 @@ def _unavailable(error: StoreUnavailable) -> errors.ApiError:
 
 def _check_preconditions(call: Call, options: DeleteOptions, meta: Object) -> None:
     if options.uid and options.uid != meta["uid"]:
-        raise errors.conflict(
-            call.resource,
-            call.name,
-            f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {meta['uid']}",
-        )
+        raise errors.precondition_failed(call.resource, call.name, "UID", options.uid, meta["uid"])
     if options.resource_version and options.resource_version != meta["resourceVersion"]:
-        raise errors.conflict(
-            call.resource,
-            call.name,
-            "Precondition failed: ResourceVersion in precondition: "
-            f"{options.resource_version}, ResourceVersion in object meta: {meta['resourceVersion']}",
+        raise errors.precondition_failed(
+            call.resource, call.name, "ResourceVersion", options.resource_version, meta["resourceVersion"]
         )
 
 

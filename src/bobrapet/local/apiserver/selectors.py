@@ -147,8 +147,8 @@ def _requirement(text: str, key: str, operator: str, take: Callable[[], str]) ->
             raise _unparsable(text, f"for 'Gt', 'Lt' operators, the value must be an integer: {quote(value)}")
         return Requirement(key, "Gt" if operator == ">" else "Lt", (value,))
     if operator in ("in", "notin"):
-        if take() != "(":
-            raise _unparsable(text, "found '', expected: '('")
+        if (found := take()) != "(":
+            raise _unparsable(text, f"found '{found}' expected: '('")
         values = []
         while True:
             token = take()

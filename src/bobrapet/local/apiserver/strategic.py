@@ -55,7 +55,10 @@ def _merge_object(target: Object, patch: Object, schema: Schema | None) -> Objec
             field = name.removeprefix(_ORDER)
             if isinstance(merged.get(field), list):
                 child = schema.child(field) if schema is not None else None
-                merged[field] = _ordered(merged[field], value, child.merge_key if child is not None else "")
+                key = child.merge_key if child is not None else ""
+                before = target.get(field)
+                order = [entry.get(key) if isinstance(entry, dict) else entry for entry in value]
+                merged[field] = _ordered(before if isinstance(before, list) else [], merged[field], order, key)
     return merged
 
 
@@ -63,13 +66,13 @@ def _merge_list(target: list[Any], patch: list[Any], schema: Schema | None) -> l
     if schema is None or not schema.merge:
         return [_plain(item) for item in patch]
     if not schema.merge_key:
-        return target + [item for item in patch if item not in target]
+        return _ordered(target, target + [item for item in patch if item not in target], patch, "")
     if any(isinstance(item, dict) and item.get(_PATCH) == "replace" and len(item) == 1 for item in patch):
         return [_plain(item) for item in patch if item.get(_PATCH) != "replace"]
     merged = list(target)
     for item in patch:
         if not isinstance(item, dict) or schema.merge_key not in item:
-            raise errors.bad_request(f"map: {item} does not contain declared merge key: {schema.merge_key}")
+            raise errors.ApiError(500, "", f"map: {_go(item)} does not contain declared merge key: {schema.merge_key}")
         identity = item[schema.merge_key]
         found = [i for i, old in enumerate(merged) if isinstance(old, dict) and old.get(schema.merge_key) == identity]
         if item.get(_PATCH) == "delete":
@@ -78,23 +81,38 @@ def _merge_list(target: list[Any], patch: list[Any], schema: Schema | None) -> l
             merged[found[0]] = _merge_object(merged[found[0]], item, schema.items)
         else:
             merged.append(_plain(item))
-    return merged
+    order = [item[schema.merge_key] for item in patch if isinstance(item, dict)]
+    return _ordered(target, merged, order, schema.merge_key)
 
 
-def _ordered(items: list[Any], order: list[Any], key: str) -> list[Any]:
-    """Items in the order of the patch; those it does not name keep their place behind their predecessor."""
-    wanted = [entry.get(key) if isinstance(entry, dict) else entry for entry in order]
+def _ordered(before: list[Any], items: list[Any], order: list[Any], key: str) -> list[Any]:
+    """Items in the order of the patch, merged with the others in the order they had.
+
+    Where the former order decides nothing (an item is new), what the patch names comes first.
+    """
 
     def identity(item: Any) -> Any:
-        return item.get(key) if isinstance(item, dict) else item
+        return item.get(key) if isinstance(item, dict) and key else item
 
-    named = sorted((item for item in items if identity(item) in wanted), key=lambda item: wanted.index(identity(item)))
-    result = list(named)
-    for position, item in enumerate(items):
-        if identity(item) not in wanted:
-            before = items[position - 1] if position else None
-            result.insert(result.index(before) + 1 if before in result else 0, item)
-    return result
+    places = [identity(item) for item in before]
+
+    def place(item: Any) -> int:
+        return places.index(identity(item)) if identity(item) in places else -1
+
+    named = sorted((item for item in items if identity(item) in order), key=lambda item: order.index(identity(item)))
+    others = sorted((item for item in items if identity(item) not in order), key=place)
+    result: list[Any] = []
+    while named and others:
+        first = named if place(named[0]) == -1 or place(named[0]) < place(others[0]) else others
+        result.append(first.pop(0))
+    return result + named + others
+
+
+def _go(item: Any) -> str:
+    """A map as Go prints it."""
+    if isinstance(item, dict):
+        return "map[" + " ".join(f"{name}:{_go(item[name])}" for name in sorted(item)) + "]"
+    return str(item)
 
 
 def _plain(value: Any) -> Any:

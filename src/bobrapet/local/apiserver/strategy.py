@@ -47,6 +47,9 @@ class Strategy:
     returns_deleted = False
     """Whether a delete answers with the object instead of a Status."""
 
+    graceful = False
+    """Whether a deleted object shows when it was to be gone, even when that is at once."""
+
     default_propagation = "Background"
     """What happens to dependents when the deleter does not say."""
 
@@ -69,6 +72,8 @@ class Strategy:
         """Drops what a creator may not set and sets what the server decides."""
         if self.has_status:
             obj.pop("status", None)
+            if not self.custom:
+                obj["status"] = {}
         if self.has_generation:
             obj["metadata"]["generation"] = 1
 

@@ -11,13 +11,23 @@ from bobrapet.local.apiserver.http import Request, Response, json_response
 from bobrapet.local.apiserver.metadata import timestamp
 from bobrapet.local.apiserver.rest import Call, DeleteOptions, Rest
 from bobrapet.local.apiserver.selectors import selector_text
+from bobrapet.local.apiserver.strategy import Strategy
 from bobrapet.local.apiserver.tokens import Tokens
-from bobrapet.local.apiserver.types import Object
+from bobrapet.local.apiserver.types import Object, Resource
 
 _MIN_TOKEN_SECONDS = 600
 _MAX_TOKEN_SECONDS = 1 << 32
 _DEFAULT_TOKEN_SECONDS = 3600
 _TEXT = "text/plain"
+_SCALE = Resource(
+    group="autoscaling",
+    version="v1",
+    plural="scales",
+    kind="Scale",
+    singular="scale",
+    namespaced=True,
+    strategy=Strategy(),
+)
 
 
 class LogSource(Protocol):
@@ -145,9 +155,7 @@ class Subresources:
         seconds = spec.get("expirationSeconds") or _DEFAULT_TOKEN_SECONDS
         if not _MIN_TOKEN_SECONDS <= seconds <= _MAX_TOKEN_SECONDS:
             limit = "less than 10 minutes" if seconds < _MIN_TOKEN_SECONDS else f"larger than 2^{32} seconds"
-            raise errors.invalid_token_request(
-                call.name, f"Invalid value: {seconds}: may not specify a duration {limit}"
-            )
+            raise errors.invalid_token_request(f"Invalid value: {seconds}: may not specify a duration {limit}")
         assert self.tokens is not None
         token, ends = self.tokens.issue(
             call.namespace,
@@ -203,7 +211,7 @@ class Subresources:
             replicas = (scale.get("spec") or {}).get("replicas", 0)
             if not isinstance(replicas, int) or replicas < 0:
                 fault = f"Invalid value: {replicas}: must be greater than or equal to 0"
-                raise errors.invalid(call.resource, call.name, [errors.FieldError("spec.replicas", fault)])
+                raise errors.invalid(_SCALE, call.name, [errors.FieldError("spec.replicas", fault)])
             obj["spec"]["replicas"] = replicas
             if version := scale["metadata"].get("resourceVersion"):
                 obj["metadata"]["resourceVersion"] = version
@@ -251,6 +259,6 @@ def _scale(obj: Object) -> Object:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {name: metadata[name] for name in kept if name in metadata},
-        "spec": {"replicas": obj["spec"].get("replicas", 0)},
+        "spec": {"replicas": replicas} if (replicas := obj["spec"].get("replicas", 0)) else {},
         "status": status,
     }

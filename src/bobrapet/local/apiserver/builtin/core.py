@@ -246,6 +246,19 @@ class EventStrategy(Strategy):
 
     create_on_update = True
 
+    def default(self, obj: Object) -> None:
+        """The fields that are written even when they are empty."""
+        empty: Object = {
+            "source": {},
+            "firstTimestamp": None,
+            "lastTimestamp": None,
+            "eventTime": None,
+            "reportingComponent": "",
+            "reportingInstance": "",
+        }
+        for name, value in empty.items():
+            obj.setdefault(name, value)
+
     def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
         """An event lives beside what it is about."""
         about = (obj.get("involvedObject") or {}).get("namespace", "")

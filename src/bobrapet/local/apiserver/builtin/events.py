@@ -32,7 +32,14 @@ class NewEventStrategy(EventStrategy):
         """The events.k8s.io form."""
         shown = {_FROM_CORE.get(name, name): value for name, value in obj.items()}
         shown["apiVersion"] = resource.api_version
+        for name in ("reportingController", "reportingInstance"):
+            if not shown.get(name):
+                shown.pop(name, None)
         return shown
+
+    def default(self, obj: Object) -> None:
+        """The one field that is written even when it is empty."""
+        obj.setdefault("eventTime", None)
 
     def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
         """The same checks on the core form, and who reports."""

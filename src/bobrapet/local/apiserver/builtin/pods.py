@@ -21,6 +21,7 @@ class PodStrategy(Strategy):
     has_status = True
     has_generation = True
     returns_deleted = True
+    graceful = True
 
     def default(self, obj: Object) -> None:
         """Everything a kube-apiserver fills in."""
@@ -112,7 +113,7 @@ def pod_spec_errors(spec: Object, path: str) -> list[FieldError]:
                     where = f"{path}.{field}[{position}].volumeMounts[{number}].name"
                     faults.append(FieldError(where, f"Not found: {quote(mount.get('name', ''))}", "FieldValueNotFound"))
     if (policy := spec.get("restartPolicy")) not in ("Always", "OnFailure", "Never"):
-        text = f'Unsupported value: {quote(policy or "")}: supported values: "Always", "Never", "OnFailure"'
+        text = f'Unsupported value: {quote(policy or "")}: supported values: "Always", "OnFailure", "Never"'
         faults.append(FieldError(f"{path}.restartPolicy", text, "FieldValueNotSupported"))
     return faults
 

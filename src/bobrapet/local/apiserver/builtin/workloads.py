@@ -45,12 +45,12 @@ class _Replicated(_Workload):
             faults.append(FieldError("spec.selector", "Required value", _MISSING))
         match = selectors.from_label_selector(spec.get("selector"))
         if match is None or not match(labels):
-            shown = _go_map(labels)
+            shown = _shown(labels)
             text = f"Invalid value: {shown}: `selector` does not match template `labels`"
             faults.append(FieldError("spec.template.metadata.labels", text))
         faults += pod_spec_errors(spec["template"].get("spec") or {}, "spec.template.spec")
         if old is not None and spec.get("selector") != old["spec"].get("selector"):
-            text = f"Invalid value: {_go_map(spec.get('selector') or {})}: field is immutable"
+            text = f"Invalid value: {_shown(spec.get('selector') or {})}: field is immutable"
             faults.append(FieldError("spec.selector", text))
         return faults
 
@@ -96,7 +96,9 @@ class DaemonSetStrategy(_Replicated):
 
 
 class JobStrategy(_Workload):
-    """Job: its pods are found by a label with its uid."""
+    """Job: its pods are found by a label with its uid; a deleter who does not say keeps them."""
+
+    default_propagation = "Orphan"
 
     defaults: ClassVar[Object] = {
         "suspend": False,
@@ -147,7 +149,7 @@ class JobStrategy(_Workload):
                 faults.append(FieldError(f"spec.{name}", f"Invalid value: {value}: must be greater than or equal to 0"))
         if old is not None:
             faults += [
-                FieldError(f"spec.{name}", "Invalid value: field is immutable")
+                FieldError(f"spec.{name}", f"Invalid value: {_shown(spec.get(name))}: field is immutable")
                 for name in ("selector", "template", "completionMode", "completions", "podFailurePolicy")
                 if spec.get(name) != old["spec"].get(name) and not (name == "template" and old["spec"].get("suspend"))
             ]
@@ -189,5 +191,5 @@ def _default_template(spec: Object) -> None:
     default_pod_spec(template.setdefault("spec", {}))
 
 
-def _go_map(value: Any) -> str:
+def _shown(value: Any) -> str:
     return json.dumps(value, separators=(",", ":")) if value else "null"
