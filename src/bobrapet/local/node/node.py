@@ -28,10 +28,11 @@ from .api import LEASE_SECONDS, NodeApi
 from .environment import Machine
 from .images import ImageResolver
 from .logsource import PodLogs
-from .pod import CRASH_BACKOFF, SETUP_BACKOFF, Backoff, PodWorker, Services
+from .pod import PodWorker
 from .podwatch import PodWatch
 from .processes import Launcher
 from .reporting import EventRecorder
+from .services import CRASH_BACKOFF, SETUP_BACKOFF, Backoff, Services
 from .status import Verdict, timestamp
 
 log = logging.getLogger(__name__)
@@ -258,7 +259,10 @@ class Node:
             await self._release(pod)
 
     async def _release(self, pod: _Pod) -> None:
-        """Tells the API server that nothing of a deleted pod runs any more."""
+        """Tells the API server that nothing of a deleted pod runs any more; once, finalizers may keep it for long."""
+        if pod.released:
+            return
+        pod.released = True
         delay = 0.1
         while not pod.gone:
             try:
@@ -369,6 +373,7 @@ class _Pod:
     worker: PodWorker | None = None
     gone: bool = False
     ended: bool = False
+    released: bool = False
 
     @property
     def name(self) -> str:

@@ -15,23 +15,19 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
-from bobrapet.runtime.clock import Clock
-from bobrapet.runtime.errors import ApiError, ControllerRuntimeError
-from bobrapet.runtime.rest.config import RestConfig
+from bobrapet.runtime.errors import ControllerRuntimeError
 
 from . import credentials, environment, volumes
-from .api import NodeApi
-from .environment import Machine, Objects
 from .errors import ConfigInvalid, ImageNotProvided, InvalidImageCommand, NodeError, StartFailed, VolumeUnavailable
-from .images import ImageResolver
 from .logs import ContainerLog, tail
-from .processes import Command, Exit, Launcher, Process
-from .reporting import EventRecorder, StatusReporter
+from .processes import Command, Exit, Process
+from .reporting import StatusReporter
+from .services import Services
 from .status import Container, Terminated, Verdict, containers_of, phase, pod_status, recall
-from .volumes import PodFolder, TokenRequest
+from .volumemanager import VolumeManager
+from .volumes import PodFolder
 
 log = logging.getLogger(__name__)
 
@@ -42,45 +38,6 @@ MESSAGE_BYTES = 2048  # of a log that may become a termination message
 MESSAGE_LINES = 80
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backoff:
-    """Delays between attempts, in seconds: doubled each time, forgotten after `reset` seconds of good behaviour."""
-
-    initial: float
-    limit: float
-    reset: float = 600.0
-
-    def delay(self, attempt: int) -> float:
-        """The wait before attempt `attempt`, counted from 1."""
-        return min(self.limit, self.initial * 2.0 ** min(attempt - 1, 32))
-
-
-CRASH_BACKOFF = Backoff(initial=10, limit=300)
-"""Between restarts of a container, as a kubelet's CrashLoopBackOff. The first restart is immediate."""
-
-SETUP_BACKOFF = Backoff(initial=0.5, limit=15)
-"""Between attempts to get what a pod refers to, such as a Secret that does not exist yet."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What every pod of a node shares."""
-
-    api: NodeApi
-    config: RestConfig
-    launcher: Launcher
-    images: ImageResolver
-    events: EventRecorder
-    clock: Clock
-    machine: Machine
-    folder: Path
-    ca: bytes
-    environment: Mapping[str, str]
-    working_directory: str
-    crash_backoff: Backoff = CRASH_BACKOFF
-    setup_backoff: Backoff = SETUP_BACKOFF
 
 
 @dataclass
@@ -124,8 +81,7 @@ class PodWorker:
         self._sandbox_ready = False
         self._started_at = self._first_start()
         self._reporter = StatusReporter(services.api, self.pod, services.clock)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.gone = False
+        self._volumes = VolumeManager(self.pod, self.folder, services)
 
     # -- what the node tells the worker
 
@@ -140,7 +96,6 @@ class PodWorker:
 
     def removed(self) -> None:
         """The object is gone; nothing can be reported any more."""
-        self.gone = True
         self._reporter.abandon()
         self.stop(FORCED_GRACE)
 
@@ -171,12 +126,12 @@ class PodWorker:
         self._runs = {entry["name"]: _Run(index, entry) for index, entry in enumerate(entries)}
         try:
             verdict = await self._live()
+        except Exception as error:
+            log.exception("pod %s: the node met a fault of its own", self._name)
+            verdict = Verdict("Failed", "NodeFault", f"{type(error).__name__}: {error}")
         finally:
             self._kill()
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._volumes.aclose()
         self._report(verdict, final=True)
         self.folder.discard_files()
         await self._reporter.finish()
@@ -191,7 +146,7 @@ class PodWorker:
             if deadline is not None:
                 message = "Pod was active on the node longer than the specified deadline"
                 verdict = Verdict("Failed", "DeadlineExceeded", message)
-                grace = float(self._spec.get("terminationGracePeriodSeconds") or DEFAULT_GRACE)
+                grace = self._grace
                 timer = self._clock.call_at(deadline, lambda: self.stop(grace, verdict))
             try:
                 await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -243,6 +198,11 @@ class PodWorker:
     async def _changed(self) -> None:
         await self._stop_changed.wait()
 
+    @property
+    def _grace(self) -> float:
+        seconds = self._spec.get("terminationGracePeriodSeconds")
+        return float(DEFAULT_GRACE if seconds is None else seconds)
+
     def _asked_to_stop(self) -> bool:
         return self._stop is not None
 
@@ -250,7 +210,7 @@ class PodWorker:
         """Volumes, then init containers in order, then the others together."""
         if phase(self._containers, self._policy) in ("Succeeded", "Failed"):
             return  # its end was only not told yet
-        if not await self._until_ready(self._lay_out, None):
+        if not await self._until_ready(self._volumes.lay_out, None):
             return
         self._sandbox_ready = True
         sidecars = []
@@ -275,7 +235,7 @@ class PodWorker:
         """Sidecars live as long as the containers they serve."""
         if not sidecars:
             return
-        self.stop(float(self._spec.get("terminationGracePeriodSeconds") or DEFAULT_GRACE))
+        self.stop(self._grace)
         await self._terminate(asyncio.ensure_future(_all(sidecars)))
 
     async def _container(self, run: _Run) -> None:
@@ -322,7 +282,7 @@ class PodWorker:
         services, spec = self._services, run.spec
         container = self._containers[run.index]
         image_command = services.images.resolve(container.image)
-        objects = await self._objects(environment.references(spec))
+        objects = await self._volumes.objects(environment.references(spec))
         env = environment.environment(self.pod, spec, objects, services.machine, self._base_environment(run))
         argv = environment.command_line(spec, image_command, env)
         self.folder.mount(container.name, spec.get("volumeMounts") or (), env)
@@ -397,8 +357,9 @@ class PodWorker:
                 return None
             except (ConfigInvalid, VolumeUnavailable) as error:
                 self._show(run, error, "Failed" if run else "FailedMount")
-            except ControllerRuntimeError as error:
-                log.warning("pod %s: %s", self._name, error)
+            except (ControllerRuntimeError, OSError) as error:
+                # The API server cannot be asked, or the disk is full: both may pass.
+                log.warning("pod %s cannot be set up yet: %s", self._name, error)
                 self._show(run, VolumeUnavailable(str(error)), "FailedMount")
             await self._first(set(), self._services.setup_backoff.delay(tries))
         return None
@@ -420,88 +381,7 @@ class PodWorker:
         self._services.events.warning(self.pod, "Failed", f"Error: {error}")
         self._report()
 
-    # -- files, objects, environment
-
-    async def _lay_out(self) -> bool:
-        """Creates the pod's volumes. Raises VolumeUnavailable."""
-        services = self._services
-        self.folder.create()
-        listed = self._spec.get("volumes") or []
-        wanted = [reference for volume in listed for reference in volumes.references(volume)]
-        requests = {request for volume in listed for request in volumes.token_requests(volume)}
-        objects, tokens = await asyncio.gather(self._objects(wanted), self._tokens(requests))
-        token_volume = credentials.token_volume(self.pod)
-        for volume in listed:
-            name = volume["name"]
-            adopted = self._adopted(volume)
-            if adopted is not None:
-                self.folder.adopt(name, adopted)
-                continue
-            files = volumes.contents(volume, self.pod, objects, services.machine, tokens, services.ca)
-            if name == token_volume:
-                files.append(credentials.kubeconfig(services.config, services.ca, self.pod["metadata"]["namespace"]))
-            self.folder.write(name, files)
-        return True
-
-    def _adopted(self, volume: Mapping[str, Any]) -> Path | None:
-        """The folder outside the pod that the volume is; None for one of its own. Raises VolumeUnavailable."""
-        if "hostPath" in volume:
-            return Path(str(volume["hostPath"]["path"]))
-        if "persistentVolumeClaim" in volume:
-            namespace, name = self.pod["metadata"]["namespace"], volume["persistentVolumeClaim"]["claimName"]
-            claim: Path = self._services.folder.parent / "claims" / namespace / name
-            claim.mkdir(parents=True, exist_ok=True)
-            return claim
-        supported = {"secret", "configMap", "downwardAPI", "projected", "emptyDir"}
-        kinds = [kind for kind in volume if kind != "name"]
-        if kinds and not supported.intersection(kinds):
-            raise VolumeUnavailable(
-                f"volume {volume['name']!r} is of kind {kinds[0]}, which needs a cluster; this node offers "
-                f"{', '.join(sorted(supported))}, hostPath and persistentVolumeClaim"
-            )
-        return None
-
-    async def _objects(self, wanted: Any) -> Objects:
-        names = sorted(set(wanted))
-        namespace = self.pod["metadata"]["namespace"]
-        answers = await asyncio.gather(*(self._services.api.get_object(kind, namespace, name) for kind, name in names))
-        found = {reference: answer for reference, answer in zip(names, answers, strict=True) if answer is not None}
-        return Objects(
-            {name: answer for (kind, name), answer in found.items() if kind == "Secret"},
-            {name: answer for (kind, name), answer in found.items() if kind == "ConfigMap"},
-        )
-
-    async def _tokens(self, requests: set[TokenRequest]) -> dict[TokenRequest, str]:
-        account = self._spec.get("serviceAccountName") or "default"
-        ordered = sorted(requests, key=lambda request: request.path)
-        try:
-            answers = await asyncio.gather(
-                *(self._services.api.token(self.pod, account, request.audience, request.seconds) for request in ordered)
-            )
-        except ApiError as error:
-            raise VolumeUnavailable(f'token of serviceaccount "{account}": {error}') from error
-        if answers and not self._tasks:
-            self._tasks.add(asyncio.create_task(self._renew(min(expires for _, expires in answers))))
-        return {request: token for request, (token, _) in zip(ordered, answers, strict=True)}
-
-    async def _renew(self, expires: datetime) -> None:
-        """Replaces the tokens when four fifths of their life are over, as a kubelet does."""
-        while True:
-            life = (expires - self._clock.now()).total_seconds()
-            await self._clock.sleep(max(life * 0.8, 10.0))
-            try:
-                for volume in self._spec.get("volumes") or ():
-                    files = []
-                    for request in volumes.token_requests(volume):
-                        account = self._spec.get("serviceAccountName") or "default"
-                        token, expires = await self._services.api.token(
-                            self.pod, account, request.audience, request.seconds
-                        )
-                        files.append(volumes.File(request.path, token.encode(), 0o600))
-                    if files:
-                        self.folder.write(volume["name"], files)
-            except (ControllerRuntimeError, OSError) as error:
-                log.warning("pod %s: its token could not be renewed, trying again: %s", self._name, error)
+    # -- environment
 
     def _base_environment(self, run: _Run) -> dict[str, str]:
         root = self.folder.root(run.spec["name"])

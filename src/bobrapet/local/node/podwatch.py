@@ -56,7 +56,7 @@ class PodWatch:
             except (Gone, Expired):
                 version = ""
             except ControllerRuntimeError as error:
-                log.info("pods cannot be watched, trying again in %.2g s: %s", delay, error)
+                log.warning("pods cannot be watched, trying again in %.2g s: %s", delay, error)
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, RETRY_LIMIT)
 

@@ -22,6 +22,7 @@ from .errors import ConfigInvalid, VolumeUnavailable
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
 DEFAULT_TOKEN_SECONDS = 3607  # what the ServiceAccount admission plugin asks for
+TOKEN_MODE = 0o600
 PATH_MAX_NAME = 255
 
 
@@ -84,7 +85,7 @@ def contents(
         downward = source.get("downwardAPI")
         if downward is not None:
             files.extend(_from_fields(downward, pod, machine, mode))
-    files.extend(File(request.path, tokens[request].encode(), 0o600) for request in token_requests(volume))
+    files.extend(File(request.path, tokens[request].encode(), TOKEN_MODE) for request in token_requests(volume))
     return files
 
 

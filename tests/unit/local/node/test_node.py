@@ -14,7 +14,7 @@ import pytest
 
 from bobrapet.local.apiserver import ApiServer
 from bobrapet.local.node import ImageResolver, LogUnavailable, Node, NodeOptions
-from bobrapet.local.node.pod import Backoff
+from bobrapet.local.node.services import Backoff
 from bobrapet.runtime.errors import NotFound
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
