@@ -81,7 +81,7 @@ async def _established(client: ApiClient, name: str, deadline: float) -> None:
     """Waits until the server says so, and until discovery shows it, which comes a moment later."""
     while True:
         found = await client.get(Definition, ObjectKey("", name))
-        conditions = {entry["type"]: entry for entry in found.get("status", "conditions", default=())}
+        conditions = {entry["type"]: entry for entry in found.get("status", "conditions") or ()}
         if conditions.get("Established", {}).get("status") == "True" and await _discoverable(client, found):
             return
         if time.monotonic() > deadline:
