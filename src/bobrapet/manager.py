@@ -70,6 +70,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     from bobrapet.runtime import cluster, healthz, manager
     from bobrapet.runtime.client.object import ObjectKey
     from bobrapet.runtime.clock import REAL_CLOCK
+    from bobrapet.runtime.config import Controller
     from bobrapet.runtime.scheme import Scheme
 
     options = options or Options()
@@ -84,6 +85,8 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
                 client_cache_unstructured=True,
                 read_your_writes=True,
             ),
+            # A process may hold several managers one after the other: tests, and programs that embed the operator.
+            controller=Controller(skip_name_validation=True),
             leader_election=options.leader_elect,
             leader_election_id=options.leader_election_id,
             leader_election_namespace=options.leader_election_namespace,

@@ -76,6 +76,12 @@ class WakeUps:
         stories = await self._reader.list(Story, fields={indexes.STORY_ENGRAMS: str(ObjectKey.of(engram))})
         return [Request(*ObjectKey.of(story)) for story in stories]
 
+    async def stories_of_template(self, template: EngramTemplate) -> list[Request]:
+        """A Story is checked against the schemas of the templates behind its Engrams."""
+        engrams = await self._engrams_of(template)
+        found = [request for engram in engrams for request in await self.stories_of_engram(engram)]
+        return list(dict.fromkeys(found))
+
     async def stories_of_story(self, story: Story) -> list[Request]:
         """Stories that start this one."""
         stories = await self._reader.list(Story, fields={indexes.STORY_STORIES: str(ObjectKey.of(story))})

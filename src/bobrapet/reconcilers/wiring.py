@@ -105,6 +105,7 @@ async def _add_story(manager: ControllerManager, operator: Operator) -> None:
         controller_managed_by(manager)
         .for_(Story, GenerationChanged())
         .watches(Engram, enqueue_requests_from_map_func(wake.stories_of_engram), GenerationChanged())
+        .watches(EngramTemplate, enqueue_requests_from_map_func(wake.stories_of_template), GenerationChanged())
         .watches(Story, enqueue_requests_from_map_func(wake.stories_of_story), GenerationChanged())
         .watches(StoryRun, EnqueueLater(wakeups.story_of_run), GenerationChanged())
         .with_options(_options(operator, operator.config().rates.story))
