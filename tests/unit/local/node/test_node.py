@@ -192,6 +192,21 @@ async def test_a_secret_that_comes_later_heals_the_pod(cluster: Cluster) -> None
     assert exit_code(await cluster.ended()) == 1  # no such mount
 
 
+async def test_a_pod_that_finds_no_room_on_the_disk_says_so_and_goes_on_when_there_is(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    obstacle = tmp_path / "claims"
+    obstacle.touch()  # a file where a folder has to be: the same OSError path as a full disk
+    await cluster.create(
+        container(image="sh:1", args=["exit 0"]),
+        volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}],
+    )
+    pod = await cluster.until(waiting("ContainerCreating"))
+    assert str(obstacle) in states(pod)["engram"]["waiting"]["message"]
+    obstacle.unlink()
+    assert phase(await cluster.ended()) == "Succeeded"
+
+
 async def test_volumes_are_found_below_the_root_and_shared_by_containers(cluster: Cluster) -> None:
     await cluster.request(
         "POST", "configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "v"}}
