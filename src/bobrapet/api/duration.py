@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 NANOSECOND: Final = 1
@@ -34,6 +35,7 @@ class DurationError(ValueError):
     """The text is no Go duration; the message says why and shows a right one."""
 
 
+@lru_cache(maxsize=1024)
 def parse_duration(text: str) -> int:
     """Reads a Go duration such as `300ms`, `-1.5h` or `1h30m` as nanoseconds.
 

@@ -163,30 +163,36 @@ def find_cycles(edges: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
                 state[trail.pop()] = _DONE
 
 
-def upstream(steps: Sequence[Step]) -> dict[str, frozenset[str]]:
-    """For each step, every step of the same list that it needs, directly or not. Cycles do no harm."""
-    needs = {step.name: step.needs for step in steps}
-    found: dict[str, frozenset[str]] = {}
-    for step in steps:
-        reached: set[str] = set()
-        pending = list(step.needs)
-        while pending:
-            name = pending.pop()
-            if name in reached or name not in needs:
-                continue
-            if name in found:
-                reached |= found[name] | {name}
-                continue
-            reached.add(name)
-            pending += needs[name]
-        found[step.name] = frozenset(reached)
-    return found
+class Upstream:
+    """Which steps of a list run before which, as their needs say. Asked for few steps, so computed when asked."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._needs: dict[str, Sequence[str]] = {step.name: step.needs for step in steps}
+        self._before: dict[str, set[str]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._needs
+
+    def runs_before(self, earlier: str, later: str) -> bool:
+        """Whether `later` needs `earlier`, directly or not."""
+        if earlier in self._needs[later]:
+            return True
+        if later not in self._before:
+            reached: set[str] = set()
+            pending = list(self._needs[later])
+            while pending:
+                name = pending.pop()
+                if name not in reached and name in self._needs:
+                    reached.add(name)
+                    pending += self._needs[name]
+            self._before[later] = reached
+        return earlier in self._before[later]
 
 
 def _check_requires(findings: Findings, entry: StepList) -> None:
     if not any(step.requires for step in entry.steps):
         return
-    reached = upstream(entry.steps)
+    upstream = Upstream(entry.steps)
     in_branches = branch_names(entry.steps)
     names = [step.name for step in entry.steps] + list(in_branches)
     for path, step in entry.placed():
@@ -201,7 +207,7 @@ def _check_requires(findings: Findings, entry: StepList) -> None:
             source = in_branches.get(parts[1], parts[1])
             if parts[1] not in names:
                 findings.invalid(at, f"no step named {quoted(parts[1])}{did_you_mean(parts[1], names)}", required)
-            elif source not in reached[step.name]:
+            elif not upstream.runs_before(source, step.name):
                 findings.invalid(
                     at,
                     f"step {quoted(source)} is not upstream of {quoted(step.name)}; add it to needs",

@@ -37,7 +37,7 @@ from bobrapet.validation.faults import Findings
 from bobrapet.validation.runs import check_step_run, check_step_run_status, check_story_run, check_story_run_update
 from bobrapet.validation.scene import Scene
 from bobrapet.validation.story import check_story
-from bobrapet.validation.structure import check_structure, without_null_metadata
+from bobrapet.validation.structure import MAX_NESTING, check_structure, without_null_metadata
 from bobrapet.validation.transport import check_transport, check_transport_binding, check_transport_binding_update
 from bobrapet.validation.values import same_json
 
@@ -97,6 +97,11 @@ def check_manifest(
 def check_object(object: KubernetesObject, scene: Scene, *, old: KubernetesObject | None = None) -> Findings:
     """Every fault of an object that satisfies its CRD: what the webhook refuses, and what a controller reports."""
     findings = Findings()
+    try:
+        object.to_wire()
+    except (ValueError, RecursionError):
+        findings.invalid("", f"is nested too deeply; a free object has at most {MAX_NESTING} levels")
+        return findings
     if old is None:
         _create(object, scene, findings)
     else:

@@ -18,7 +18,7 @@ from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
 from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
 from bobrapet.validation.faults import FaultReason, Findings, did_you_mean, quoted
-from bobrapet.validation.graph import StepList, branch_names, branches, check_graph, step_lists, upstream
+from bobrapet.validation.graph import StepList, Upstream, branch_names, branches, check_graph, step_lists
 from bobrapet.validation.json_schema import InvalidSchema, compile_schema
 from bobrapet.validation.primitives import check_primitive
 from bobrapet.validation.references import CORE, Referrer, Target
@@ -240,17 +240,17 @@ class _StoryCheck:
 
     def _doubtful_reads(self, reads: Mapping[str, Mapping[str, str]]) -> None:
         names = [step.name for step in self._spec.steps]
-        reached = upstream(self._spec.steps)
+        upstream = Upstream(self._spec.steps)
         for index, step in enumerate(self._spec.steps):
             in_runtime = steps_read({f"spec.steps[{index}].runtime": step.runtime})
             for read, path in {**in_runtime, **reads[step.name]}.items():
-                if read not in reached:
+                if read not in upstream:
                     self._findings.warn(
                         path,
                         f"step '{step.name}' references unknown step '{read}' in template expression"
                         f"{did_you_mean(read, names)}",
                     )
-                elif read not in reached[step.name] and read != step.name:
+                elif read != step.name and not upstream.runs_before(read, step.name):
                     self._findings.warn(
                         path,
                         f"step '{step.name}' references step '{read}' which is not in its upstream dependency chain; "

@@ -43,6 +43,9 @@ _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])
 _RANGES: Final = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _NAMES: Final = {"object": "an object", "array": "a list", "string": "a string", "integer": "an integer"}
 
+MAX_NESTING: Final = 128
+"""Levels of a free object: what templates are evaluated to, and what every encoder on the way can take."""
+
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
 
@@ -155,6 +158,9 @@ class _Walk:
                     self._findings.invalid(path, rule["message"])
 
     def _object(self, path: str, value: dict[str, Any], schema: dict[str, Any]) -> None:
+        if schema.get(_PRESERVE) and not is_shallow(value):
+            self._findings.invalid(path, f"is nested deeper than {MAX_NESTING} levels")
+            return
         properties = schema.get("properties")
         for name in schema.get("required", ()):
             if value.get(name) is None and "default" not in (properties or {}).get(name, {}):
@@ -225,6 +231,19 @@ class _Walk:
             else:
                 bound = f"must be at least {minimum}" if value < minimum else f"must be at most {maximum}"
             self._findings.invalid(path, f"{bound}, is {value}", value)
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether a JSON value is nested at most `MAX_NESTING` levels; safe for any depth."""
+    pending = [(value, 0)]
+    while pending:
+        part, depth = pending.pop()
+        if isinstance(part, dict | list):
+            if depth >= MAX_NESTING:
+                return False
+            children = part.values() if isinstance(part, dict) else part
+            pending += [(child, depth + 1) for child in children]
+    return True
 
 
 def _member(path: str, name: str) -> str:

@@ -5,8 +5,9 @@ Rules: spec expressions 11 and 12; the language itself is `bobrapet.expressions`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from bobrapet import expressions
@@ -27,13 +28,13 @@ class Scope(StrEnum):
 
 def check_templates(findings: Findings, path: str, value: Any, scope: Scope) -> None:
     """Checks every string inside `value`, which may be one string."""
-    for problem in expressions.validate(value, expressions.SCOPES[scope]):
+    for problem in _problems(value, scope):
         findings.invalid(_below(path, problem.where), _text(problem), problem.template or None)
 
 
 def check_denied_functions(findings: Findings, path: str, value: Any) -> None:
     """Checks only that no denied function is called: the scope of a StepRun's input is not known."""
-    for problem in expressions.validate(value, expressions.SCOPES[Scope.REALTIME_RUNTIME]):
+    for problem in _problems(value, Scope.REALTIME_RUNTIME):
         if _denied_function(problem):
             findings.invalid(_below(path, problem.where), _text(problem), problem.template)
 
@@ -46,6 +47,27 @@ def steps_read(sources: Mapping[str, Any]) -> dict[str, str]:
             if reference.step is not None:
                 found.setdefault(reference.step, _below(path, reference.where))
     return found
+
+
+def _problems(value: Any, scope: Scope) -> Sequence[expressions.Problem]:
+    # Most strings of a Story are no templates, and the same ones come back with every update of it.
+    if isinstance(value, str):
+        return _problems_of_text(value, scope) if "{{" in value else ()
+    return expressions.validate(value, expressions.SCOPES[scope]) if _holds_template(value) else ()
+
+
+@lru_cache(maxsize=4096)
+def _problems_of_text(text: str, scope: Scope) -> Sequence[expressions.Problem]:
+    return tuple(expressions.validate(text, expressions.SCOPES[scope]))
+
+
+def _holds_template(value: Any) -> bool:
+    """Whether `value` can have anything to check: a template, or the keys of a template with variables."""
+    if isinstance(value, str):
+        return "{{" in value
+    if isinstance(value, dict):
+        return any(_holds_template(child) for child in value.values()) or any("$bubu" in key for key in value)
+    return isinstance(value, list) and any(_holds_template(child) for child in value)
 
 
 def _below(path: str, where: str) -> str:

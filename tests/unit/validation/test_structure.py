@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bobrapet.api import crd_manifests
-from bobrapet.validation import check_structure, with_schema_defaults
+from bobrapet.validation import check_manifest, check_structure, with_schema_defaults
 from bobrapet.validation.structure import _RULES
-from tests.unit.validation.builders import manifest, story
+from tests.unit.validation.builders import manifest, scene, story
 
 
 def said(given: dict[str, Any], **options: bool) -> list[str]:
@@ -126,3 +126,17 @@ def test_defaults_of_the_crd_are_filled_in_only_where_their_parent_is() -> None:
     assert filled["concurrency"] == {"mode": "parallel", "scope": "storyrun"}
     assert filled["pattern"] == "batch"
     assert "execution" not in with_schema_defaults(story("name: a"))["spec"]["steps"][0]
+
+
+@pytest.mark.parametrize("levels", [200, 400, 5_000, 50_000])
+def test_a_value_that_is_nested_too_deeply_is_told_and_does_no_harm(levels: int) -> None:
+    deep: Any = 1
+    for _ in range(levels):
+        deep = [deep]
+    around = scene(story("name: a", name="s", inputsSchema={"type": "object"}))
+    block = manifest("Story", {"steps": [{"name": "a", "type": "condition", "with": {"x": deep}}]})
+    run = manifest("StoryRun", {"storyRef": {"name": "s"}, "inputs": {"x": deep}})
+    for given, path in ((block, "spec.steps[0].with"), (run, "spec.inputs")):
+        found = check_manifest(given, around, old=given)
+        assert found.faults[0].field == path
+        assert "nested deeper than 128 levels" in found.faults[0].message

@@ -53,6 +53,7 @@ def test_a_cycle_through_a_template_is_refused() -> None:
         ("streaming", 'with: {a: "{{ steps.fetch.output }}"}', "context 'steps' is not allowed"),
         ("streaming", 'with: {a: "{{ now }}"}', "“now” is not"),
         ("streaming", 'runtime: {a: "{{ packet.x }}"}', None),
+        ("batch", 'with: {a: "{{ now }}"}', None),
         ("batch", 'with: {a: "{{ nope.x }}"}', "nope"),
     ],
 )
