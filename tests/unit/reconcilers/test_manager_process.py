@@ -1,0 +1,145 @@
+"""`bobrapet-manager` as a process: it starts, runs a Story's first Job, and ends as it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bobrapet.api import KINDS, Engram, StoryRun
+from bobrapet.api.crds import crd_manifests
+from bobrapet.local.apiserver import ApiServer
+from bobrapet.local.apiserver import Options as ServerOptions
+from bobrapet.reconcilers.builtin import Job
+from bobrapet.runtime.client.client import ApiClient
+from bobrapet.runtime.client.object import Unstructured
+from bobrapet.runtime.envtest.crd import install_crds
+from bobrapet.runtime.rest.client import RestClient
+from bobrapet.runtime.rest.config import RestConfig
+from bobrapet.runtime.scheme import Scheme
+from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
+
+ConfigMap = Unstructured.of("v1", "ConfigMap")
+Namespace = Unstructured.of("v1", "Namespace")
+
+
+class Server:
+    def __init__(self, client: ApiClient, kubeconfig: Path) -> None:
+        self.client = client
+        self.kubeconfig = kubeconfig
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    api = ApiServer(ServerOptions())
+    await api.start()
+    config = RestConfig(host=api.url, ca_data=api.ca_pem.encode(), token=api.admin_token)
+    await install_crds(config, crd_manifests())
+    (tmp_path / "ca.pem").write_text(api.ca_pem)
+    kubeconfig = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": api.url, "certificate-authority": str(tmp_path / "ca.pem")}}],
+        "users": [{"name": "u", "user": {"token": api.admin_token}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
+    scheme = Scheme()
+    scheme.add_known_types(*KINDS)
+    async with ApiClient(RestClient(config), scheme) as client:
+        yield Server(client, tmp_path / "kubeconfig")
+    await api.stop()
+
+
+async def start(*flags: str, **environ: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bobrapet.manager",
+        *flags,
+        env={**os.environ, "KUBECONFIG": "", "HOME": "/nonexistent", **environ},
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+async def line_with(process: asyncio.subprocess.Process, text: str) -> None:
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while line := await process.stderr.readline():
+            if text in line.decode():
+                return
+    raise AssertionError(f"the manager ended without saying {text!r}")
+
+
+async def test_it_runs_stories_answers_probes_and_ends_with_zero_on_sigterm(server: Server) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = await start("--kubeconfig", str(server.kubeconfig), f"--health-probe-bind-address={address}")
+    await line_with(process, "starting manager")
+    await server.client.create(Namespace({"metadata": {"name": NAMESPACE}}))
+    for obj in (template(), Engram.model_validate(engram()), story(step("fetch"))):
+        obj.metadata.uid = None
+        await server.client.create(obj)
+    run = StoryRun.model_validate(storyrun())
+    run.metadata.uid = None
+    async with asyncio.timeout(30), server.client.watch(Job, namespace=NAMESPACE) as events:
+        await server.client.create(run)
+        async for event in events:
+            assert event.object.metadata.name == "run1-fetch"
+            break
+    for path in ("healthz", "readyz"):
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/{path}", timeout=5)
+        assert answer.status == 200
+    process.send_signal(signal.SIGTERM)
+    code, _ = await ended(process)
+    assert code == 0
+
+
+async def test_values_that_must_not_be_used_end_it_with_one_and_name_the_key(server: Server) -> None:
+    data = {"controller.reconcile-timeout": "1ms"}
+    await server.client.create(Namespace({"metadata": {"name": "ops"}}))
+    await server.client.create(ConfigMap({"metadata": {"name": "mine", "namespace": "ops"}, "data": data}))
+    code, err = await ended(
+        await start(
+            f"--kubeconfig={server.kubeconfig}",
+            "--config-namespace=ops",
+            "--config-name=mine",
+            "--health-probe-bind-address=0",
+        )
+    )
+    assert code == 1
+    assert "ConfigMap ops/mine: controller.reconcile-timeout" in err
+
+
+async def test_without_a_cluster_it_ends_with_one_and_says_what_it_looked_for(tmp_path: Path) -> None:
+    code, err = await ended(await start(f"--kubeconfig={tmp_path / 'absent'}"))
+    assert code == 1
+    assert "absent" in err
+
+
+async def test_a_probe_port_that_is_taken_is_told_before_anything_runs(server: Server) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, err = await ended(
+            await start(f"--kubeconfig={server.kubeconfig}", f"--health-probe-bind-address={address}")
+        )
+    assert code == 1
+    assert "in use" in err
