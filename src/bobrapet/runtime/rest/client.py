@@ -63,7 +63,7 @@ class RestClient:
         self._warning_handler = warning_handler
         self._clock = clock
         self._credentials = credentials_for(config, clock)
-        self._transport = Transport(config, self._credentials)
+        self._transport = Transport(config, self._credentials, observer)
         self._limiter = TokenBucket(config.qps, config.burst, clock) if config.qps > 0 else None
         self._proxy = proxy_for(config)
         self._host = urlsplit(config.host).netloc

@@ -25,6 +25,15 @@ class RequestObserver(Protocol):
         """The client-side limit held the request back."""
         ...
 
+    def on_dns(self, *, host: str, seconds: float) -> None:
+        """The address of the server was looked up."""
+        ...
+
+    @property
+    def wants_dns(self) -> bool:
+        """Whether look-ups are to be timed. Asked when a client connects, because timing slows every request a bit."""
+        ...
+
 
 class Observers:
     """Any number of observers, told in order of registration."""
@@ -60,6 +69,14 @@ class Observers:
     def on_rate_limited(self, *, method: str, host: str, seconds: float) -> None:
         for observer in self._observers:
             observer.on_rate_limited(method=method, host=host, seconds=seconds)
+
+    def on_dns(self, *, host: str, seconds: float) -> None:
+        for observer in self._observers:
+            observer.on_dns(host=host, seconds=seconds)
+
+    @property
+    def wants_dns(self) -> bool:
+        return any(observer.wants_dns for observer in self._observers)
 
 
 OBSERVERS = Observers()

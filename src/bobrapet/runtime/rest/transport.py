@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.rest.credentials import Credentials
+from bobrapet.runtime.rest.metrics import OBSERVERS, RequestObserver
 from bobrapet.runtime.rest.tls import fingerprint, ssl_context
 
 CONNECTIONS = 100
@@ -41,9 +44,10 @@ class Connections:
 class Transport:
     """Lends out the current connections; those of older certificates are closed when their last user is done."""
 
-    def __init__(self, config: RestConfig, credentials: Credentials) -> None:
+    def __init__(self, config: RestConfig, credentials: Credentials, observer: RequestObserver = OBSERVERS) -> None:
         self._config = config
         self._credentials = credentials
+        self._observer = observer
         self._current: Connections | None = None
         self._retired: set[Connections] = set()
         self.closed = False
@@ -74,16 +78,17 @@ class Transport:
 
     def _connect(self, key: object) -> Connections:
         context = ssl_context(self._config, self._credentials.certificate)
+        traces = [_dns_trace(self._observer)] if self._observer.wants_dns else None
         return Connections(
             requests=aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
+                trace_configs=traces,
             ),
             watches=aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=context, limit=0, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
+                trace_configs=traces,
                 read_bufsize=READ_BUFFER,
             ),
             key=key,
@@ -96,6 +101,20 @@ class Transport:
         self._retired.clear()
         for connections in everything:
             await connections.close()
+
+
+def _dns_trace(observer: RequestObserver) -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+
+    async def begin(_: object, context: SimpleNamespace, __: aiohttp.TraceDnsResolveHostStartParams) -> None:
+        context.dns_started = time.perf_counter()
+
+    async def end(_: object, context: SimpleNamespace, found: aiohttp.TraceDnsResolveHostEndParams) -> None:
+        observer.on_dns(host=found.host, seconds=time.perf_counter() - context.dns_started)
+
+    trace.on_dns_resolvehost_start.append(begin)
+    trace.on_dns_resolvehost_end.append(end)
+    return trace
 
 
 def proxy_for(config: RestConfig) -> str | None:

@@ -33,6 +33,8 @@ class Observed:
         self.retries: list[str] = []
         self.retried = asyncio.Event()
         self.limited: list[float] = []
+        self.resolved: list[str] = []
+        self.wants_dns = False
 
     def on_response(
         self, *, method: str, host: str, code: str, seconds: float, request_bytes: int, response_bytes: int
@@ -45,6 +47,9 @@ class Observed:
 
     def on_rate_limited(self, *, method: str, host: str, seconds: float) -> None:
         self.limited.append(seconds)
+
+    def on_dns(self, *, host: str, seconds: float) -> None:
+        self.resolved.append(host)
 
 
 async def test_a_request_carries_who_asks_and_what_it_sends(stub: StubServer) -> None:
