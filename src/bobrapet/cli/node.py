@@ -37,6 +37,6 @@ async def _serve(kubeconfig: str, images: ImageResolver, name: str, folder: Path
     config = load_kubeconfig(kubeconfig)
     stopped = asyncio.Event()
     with on_signals(stopped.set):
-        async with Node(config, NodeOptions(data_dir=folder, name=name, images=images)):
+        async with Node(config, NodeOptions(data_dir=folder, name=name, images=images, log_port=0)):
             print(f"node {name} runs the pods of {config.host}", file=sys.stderr, flush=True)
             await stopped.wait()

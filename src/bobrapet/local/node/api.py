@@ -14,6 +14,7 @@ from urllib.parse import quote
 from bobrapet.runtime.errors import AlreadyExists, NotFound
 from bobrapet.runtime.rest.client import RestClient
 
+MERGE = "application/merge-patch+json"
 STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 LEASE_SECONDS = 40  # a kubelet's nodeLeaseDurationSeconds; it renews at a quarter of it
 Object = dict[str, Any]
@@ -94,9 +95,7 @@ class NodeApi:
         body = {"metadata": {"labels": node["metadata"].get("labels") or {}}}
         if not stored:
             stored = await self._write("PATCH", f"/api/v1/nodes/{_q(name)}", body, STRATEGIC_MERGE)
-        return await self._write(
-            "PATCH", f"/api/v1/nodes/{_q(name)}/status", {"status": node["status"]}, STRATEGIC_MERGE
-        )
+        return await self._write("PATCH", f"/api/v1/nodes/{_q(name)}/status", {"status": node["status"]}, MERGE)
 
     async def renew_lease(self, node: Mapping[str, Any], now: datetime) -> None:
         """Says that the node is alive, with the Lease that kube-controller-manager looks at."""
@@ -108,7 +107,7 @@ class NodeApi:
         }
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         try:
-            await self._write("PATCH", f"{leases}/{_q(name)}", {"spec": spec}, "application/merge-patch+json")
+            await self._write("PATCH", f"{leases}/{_q(name)}", {"spec": spec}, MERGE)
         except NotFound:
             owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]}
             meta = {"name": name, "namespace": "kube-node-lease", "ownerReferences": [owner]}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bobrapet import __version__
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import Conflict, ControllerRuntimeError, NotFound
 from bobrapet.runtime.rest.client import RestClient
@@ -27,6 +28,7 @@ from . import credentials
 from .api import LEASE_SECONDS, NodeApi
 from .environment import Machine
 from .images import ImageResolver
+from .kubelet import Kubelet
 from .logsource import PodLogs
 from .pod import PodWorker
 from .podwatch import PodWatch
@@ -46,6 +48,7 @@ INHERITED = (
 )
 """What a container takes over from the environment of the node: enough to find programs and the way out, no secrets."""
 
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 FINISHED = ("Succeeded", "Failed")
 SHUTDOWN = Verdict("Failed", "Terminated", "Pod was terminated in response to imminent node shutdown.")
 
@@ -68,6 +71,10 @@ class NodeOptions:
 
     max_pods: int = 110
     """Pods at once, as a kubelet's default; further ones wait unbound."""
+
+    log_port: int | None = None
+    """Port of an HTTPS endpoint on loopback from which a kube-apiserver fetches logs; 0 takes a free one. None: none,
+    as the embedded API server reads `Node.logs` directly. Everybody on this machine can read from it."""
 
     heartbeat: bool = True
     """Renews the node's Lease every 10 s; False only where nobody looks at it, as in the embedded control plane."""
@@ -111,6 +118,7 @@ class Node:
         self._services: Services | None = None
         self._stopping = False
         self.logs = PodLogs(self._folder, self._worker_of)
+        self._kubelet = Kubelet(self.logs) if options.log_port is not None else None
 
     # -- life
 
@@ -134,6 +142,8 @@ class Node:
             setup_backoff=options.setup_backoff,
         )
         await self._launcher.start()
+        if self._kubelet is not None and options.log_port is not None:
+            await self._kubelet.start(options.log_port)
         watch = PodWatch(self._client, self, options.clock)
         self._background = {asyncio.create_task(watch.run()), asyncio.create_task(self._stay_registered())}
 
@@ -148,6 +158,8 @@ class Node:
             # SIGKILL comes after the grace period; a second more is for the last status, which may find no server.
             await asyncio.wait(self._tasks, timeout=self.options.shutdown_grace + 1.0)
         await _cancel(self._tasks)
+        if self._kubelet is not None:
+            await self._kubelet.close()
         await self._events.aclose()
         await self._launcher.aclose()
         await self._client.close()
@@ -323,7 +335,7 @@ class Node:
         labels = {
             "kubernetes.io/hostname": machine.name,
             "kubernetes.io/os": platform.system().lower(),
-            "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+            "kubernetes.io/arch": ARCHITECTURES.get(platform.machine(), platform.machine()),
             "type": "bobrapet-node",
         }
         ready = {
@@ -342,10 +354,10 @@ class Node:
                 "capacity": capacity,
                 "allocatable": capacity,
                 "conditions": [ready],
-                "addresses": [
-                    {"type": "InternalIP", "address": machine.ip},
-                    {"type": "Hostname", "address": machine.name},
-                ],
+                # No Hostname: an API server would try that first, and the name of the node is none.
+                "addresses": [{"type": "InternalIP", "address": machine.ip}],
+                "nodeInfo": _node_info(),
+                **({"daemonEndpoints": {"kubeletEndpoint": {"Port": self._kubelet.port}}} if self._kubelet else {}),
             },
         }
 
@@ -392,6 +404,21 @@ async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+
+
+def _node_info() -> Object:
+    return {
+        "machineID": "",
+        "systemUUID": "",
+        "bootID": "",
+        "kernelVersion": platform.release(),
+        "osImage": platform.system(),
+        "containerRuntimeVersion": f"bobrapet://{__version__}",
+        "kubeletVersion": f"v{__version__}-bobrapet",
+        "kubeProxyVersion": "",
+        "operatingSystem": platform.system().lower(),
+        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+    }
 
 
 def _memory_bytes() -> int:
