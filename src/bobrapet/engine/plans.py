@@ -145,8 +145,8 @@ class StepPlan:
     """What to do for a StepRun. Apply in the order of the fields; an empty plan writes nothing."""
 
     confirm_job: bool = False
-    """The Job that should be there is not in the cache: read it from the API server, set `StepSnapshot.job` or
-    `job_confirmed_absent`, and plan again. Nothing else is set."""
+    """The Job that should be there is not in the cache: read StepRun and Job from the API server, set
+    `StepSnapshot.step`, and `job` or `job_confirmed_absent`, and plan again. Nothing else is set."""
 
     load: tuple[Mapping[str, Any], ...] = ()
     """As in `RunPlan.load`."""
@@ -161,6 +161,10 @@ class StepPlan:
     start: JobStart | None = None
     """Build and create the Job. AlreadyExists is success (the next plan judges what is there). When the API server
     says that the object is too large: `engine.steprun.too_large(snapshot, now)` is the plan."""
+
+    after_start: Annotate | None = None
+    """Patch of the StepRun's annotations, only after `start` really created a Job: it counts a restart, which
+    neither a Job that was there nor a failed creation is."""
 
     deletes: tuple[Delete, ...] = ()
     """Jobs to delete with background propagation."""
@@ -179,6 +183,7 @@ class StepPlan:
         return (
             (self.metadata is not None)
             + (self.start is not None)
+            + (self.after_start is not None)
             + (self.status is not None)
             + len(self.deletes)
             + len(self.events)

@@ -31,6 +31,10 @@ RBAC: Final = (
 )
 
 
+class JobTooLarge(Exception):
+    """The API server does not take the Job because of its size."""
+
+
 class StepRunReconciler:
     """Gathers a step with its Job and pods, lets the engine plan, and applies the plan."""
 
@@ -53,9 +57,10 @@ class StepRunReconciler:
         snapshot = await step_snapshot(self._operator, step)
         plan = engine.plan(snapshot, self._operator.clock.now())
         if plan.confirm_job:
-            job = await get_or_none(self._operator.live, Job, ObjectKey.of(step))
+            key = ObjectKey.of(step)
+            step, job = await self._operator.live.get(StepRun, key), await get_or_none(self._operator.live, Job, key)
             snapshot = dataclasses.replace(
-                snapshot, job=job.object if job is not None else None, job_confirmed_absent=job is None
+                snapshot, step=step, job=job.object if job is not None else None, job_confirmed_absent=job is None
             )
             plan = engine.plan(snapshot, self._operator.clock.now())
         return await self._apply(snapshot, plan)
@@ -67,10 +72,16 @@ class StepRunReconciler:
         fence = apply.Fence(client, step)
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
-        if plan.start is not None and not await self._start(snapshot, plan.start):
-            plan = engine.too_large(snapshot, self._operator.clock.now())
-            await fence.patch(plan.metadata)
-            await fence.patch_status(plan.status)
+        if plan.start is not None:
+            try:
+                is_new = await self._start(snapshot, plan.start)
+            except JobTooLarge:
+                plan = engine.too_large(snapshot, self._operator.clock.now())
+                await fence.patch(plan.metadata)
+                await fence.patch_status(plan.status)
+            else:
+                if is_new and plan.after_start is not None:
+                    await apply.annotate(client, namespace, plan.after_start)
 
         async def remove(target: Delete) -> None:
             await apply.delete(client, namespace, target)
@@ -80,19 +91,18 @@ class StepRunReconciler:
         return plan
 
     async def _start(self, snapshot: StepSnapshot, start: JobStart) -> bool:
-        """Creates the Job, and before it the Secret for large inputs. False: the API server finds it too large."""
+        """Creates the Job, and before it the Secret for large inputs. Says whether the Job is new."""
         workload = self._workload(snapshot, start)
         try:
             if workload.secret is not None:
                 await self._put_secret(workload.secret)
-            await apply.create(self._operator.client, Job(workload.job))
-        except RequestEntityTooLarge:
-            return False
+            return await apply.create(self._operator.client, Job(workload.job))
+        except RequestEntityTooLarge as error:
+            raise JobTooLarge from error
         except ApiError as error:
             if "request is too large" in error.message:  # etcd's own limit, which the API server passes on as 500
-                return False
+                raise JobTooLarge from error
             raise
-        return True
 
     async def _put_secret(self, wanted: dict[str, Any]) -> None:
         """Creates or replaces: an earlier attempt may have had other inputs."""

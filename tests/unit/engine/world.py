@@ -321,6 +321,8 @@ class World:
                 "spec": {"backoffLimit": found.start.policy.backoff_limit.value},
                 "status": {},
             }
+            if found.after_start is not None:
+                self.patch(item, found.after_start.patch)
         for delete in found.deletes:
             if key in self.jobs and self.jobs[key]["metadata"]["uid"] == delete.uid:
                 del self.jobs[key]

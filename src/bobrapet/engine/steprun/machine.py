@@ -7,7 +7,6 @@ after it: a snapshot that is stale loses at the patch, before anything runs twic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -18,7 +17,7 @@ from bobrapet.config import policy as execution_policy
 from bobrapet.engine import inputs
 from bobrapet.engine.graph import find_step
 from bobrapet.engine.outcome import final_phase
-from bobrapet.engine.plans import Delete, Event, JobStart, StepPlan
+from bobrapet.engine.plans import Annotate, Delete, Event, JobStart, StepPlan
 from bobrapet.engine.reasons import Ended, Reason, Retries, Runs, Starting, Stops, WaitsFor, WaitsForReference
 from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
 from bobrapet.engine.states import moment
@@ -144,12 +143,11 @@ class _Machine:
         ).items():
             status.set(name, reference)
         status.phase(Phase.RUNNING, "Scheduled", "Job created")
-        metadata = self._restarted() if restart else None
         events = (Event("Warning", "JobRestarted", "the Job was lost and is started again"),) if restart else ()
         started = moment(self._step.status.started_at) or self._now
         return StepPlan(
-            metadata=metadata,
             status=status.patch(),
+            after_start=self._restarted() if restart else None,
             start=JobStart(
                 attempt=self._number,
                 started_at=started,
@@ -231,15 +229,13 @@ class _Machine:
         text = self._step.metadata.annotations.get(labels.ANNOTATION_RESTART_COUNT, "0")
         return int(text) if text.isdecimal() else 0
 
-    def _restarted(self) -> Mapping[str, Any]:
-        return {
-            "metadata": {
-                "annotations": {
-                    labels.ANNOTATION_RESTART_COUNT: str(self._restarts() + 1),
-                    labels.ANNOTATION_RESTARTED_AT: format_time(self._now),
-                }
-            }
+    def _restarted(self) -> Annotate:
+        annotations = {
+            labels.ANNOTATION_RESTART_COUNT: str(self._restarts() + 1),
+            labels.ANNOTATION_RESTARTED_AT: format_time(self._now),
         }
+        metadata = self._step.metadata
+        return Annotate("StepRun", metadata.name or "", metadata.uid, {"metadata": {"annotations": annotations}})
 
     # At the end of an attempt
 
