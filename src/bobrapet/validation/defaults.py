@@ -12,7 +12,7 @@ from typing import Any, Final
 from bobrapet.api import names
 from bobrapet.api.enums import BackoffStrategy
 from bobrapet.config.operator import OperatorConfig
-from bobrapet.validation.structure import schema_of
+from bobrapet.validation.structure import schema_of, without_nulls
 
 _DELAY: Final = "1s"
 
@@ -28,9 +28,9 @@ def with_defaults(manifest: Mapping[str, Any], config: OperatorConfig) -> dict[s
 
 
 def with_schema_defaults(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with the defaults of its CRD, as the API server fills them in before anyone else sees it."""
+    """The object without nulls and with the defaults of its CRD, as the API server makes it before anyone sees it."""
     schema = schema_of(manifest)
-    filled = _filled(dict(manifest), schema) if schema is not None else dict(manifest)
+    filled = _filled(without_nulls(manifest), schema) if schema is not None else dict(manifest)
     assert isinstance(filled, dict)
     return filled
 
@@ -42,7 +42,7 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
         return value
     filled = dict(value)
     for name, member in schema.get("properties", {}).items():
-        if filled.get(name) is None and "default" in member:
+        if name not in filled and "default" in member:
             filled[name] = member["default"]
         elif name in filled:
             filled[name] = _filled(filled[name], member)

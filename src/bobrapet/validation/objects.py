@@ -37,7 +37,7 @@ from bobrapet.validation.faults import Findings
 from bobrapet.validation.runs import check_step_run, check_step_run_status, check_story_run, check_story_run_update
 from bobrapet.validation.scene import Scene
 from bobrapet.validation.story import check_story
-from bobrapet.validation.structure import MAX_NESTING, check_structure, without_null_metadata
+from bobrapet.validation.structure import MAX_NESTING, check_structure, without_nulls
 from bobrapet.validation.transport import check_transport, check_transport_binding, check_transport_binding_update
 from bobrapet.validation.values import same_json
 
@@ -79,7 +79,7 @@ def check_manifest(
     if kind is None:
         return findings
     try:
-        typed = kind.model_validate(without_null_metadata(manifest))
+        typed = kind.model_validate(without_nulls(manifest))
         before = kind.model_validate(old) if old is not None else None
     except ValidationError as error:
         if findings.is_valid:

@@ -59,12 +59,32 @@ def schema_of(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     return _schemas().get((str(manifest.get("apiVersion", "")), str(manifest.get("kind", ""))))
 
 
-def without_null_metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest without nulls in its metadata, which the API server reads as absent."""
-    metadata = manifest.get("metadata")
-    if isinstance(metadata, dict):
-        return {**manifest, "metadata": {name: value for name, value in metadata.items() if value is not None}}
-    return {name: value for name, value in manifest.items() if name != "metadata" or value is not None}
+def without_nulls(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest without the nulls that the API server reads as absent: of every field that its schema knows.
+
+    Nulls inside free objects are data and stay, and so do nulls in lists, which are faults.
+    """
+    outer = {name: value for name, value in manifest.items() if value is not None or name not in ("metadata", "status")}
+    if isinstance(metadata := outer.get("metadata"), dict):
+        outer["metadata"] = {name: value for name, value in metadata.items() if value is not None}
+    schema = schema_of(manifest)
+    return _without_nulls(outer, schema) if schema is not None else outer
+
+
+def _without_nulls(value: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [_without_nulls(child, schema["items"]) for child in value]
+    if not isinstance(value, dict):
+        return value
+    properties, extra = schema.get("properties", {}), schema.get("additionalProperties")
+    kept: dict[str, Any] = {}
+    for name, child in value.items():
+        member = properties.get(name, extra)
+        if not isinstance(member, dict):
+            kept[name] = child
+        elif child is not None:
+            kept[name] = _without_nulls(child, member)
+    return kept
 
 
 def unknown_kind(api_version: str, kind: str) -> str | None:
@@ -92,7 +112,7 @@ def check_structure(manifest: Mapping[str, Any], *, unknown_fields: bool = True)
         if (text := unknown_kind(api_version, kind)) is not None:
             findings.invalid("kind", text, kind)
         return findings
-    _Walk(findings, unknown_fields).value("", without_null_metadata(manifest), schema)
+    _Walk(findings, unknown_fields).value("", without_nulls(manifest), schema)
     _check_metadata(findings, manifest.get("metadata"), unknown_fields)
     return findings
 
@@ -168,9 +188,7 @@ class _Walk:
         extra = schema.get("additionalProperties")
         for name, child in value.items():
             if properties is not None and name in properties:
-                # A null for a field with a default means the default, as in the API server.
-                if child is not None or "default" not in properties[name]:
-                    self.value(_member(path, name), child, properties[name])
+                self.value(_member(path, name), child, properties[name])
             elif isinstance(extra, dict):
                 self.value(f"{path}[{name}]", child, extra)
             elif properties is not None and not schema.get(_PRESERVE) and self._unknown_fields:

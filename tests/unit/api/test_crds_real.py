@@ -14,8 +14,12 @@ from typing import Any
 import pytest
 import urllib3
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bobrapet.api import KINDS, crd_manifests
+from bobrapet.validation import check_structure
+from tests.unit.api.strategies import SCHEMAS, values
 from tests.unit.validation.test_api_objects import INVALID, OBJECTS, VALID, edited
 
 pytestmark = [
@@ -145,3 +149,36 @@ def test_among_1000_steps_equal_names_and_double_kinds_are_found_with_their_inde
     both["spec"]["steps"][500]["type"] = "sleep"
     status, answer, _ = server.create(both)
     assert (status, answer["details"]["causes"][0]["field"]) == (422, "spec.steps[500]")
+
+
+BASES = {kind: group["valid"]["min"] for kind, group in OBJECTS.items()}
+
+
+@pytest.mark.parametrize("kind", list(BASES))
+@settings(max_examples=12)
+@given(data=st.data())
+def test_a_random_object_gets_the_same_verdict_from_the_server_and_from_us(
+    server: Server, kind: str, data: st.DataObject
+) -> None:
+    manifest = {**BASES[kind], "spec": data.draw(values(SCHEMAS[kind]["spec"], spoilt=data.draw(st.booleans())))}
+    path = server.path(manifest) + "?fieldValidation=Strict&dryRun=All"
+    status, answer, _ = server.call("POST", path, manifest)
+    ours = check_structure(manifest)
+    assert (status == 201) is (not ours.faults), (answer, list(map(str, ours.faults)))
+
+
+@pytest.mark.parametrize("kind", list(BASES))
+@settings(max_examples=12)
+@given(data=st.data())
+def test_a_random_status_gets_the_same_verdict_from_the_server_and_from_us(
+    server: Server, kind: str, data: st.DataObject
+) -> None:
+    base = BASES[kind]
+    server.call("POST", server.path(base), base)
+    manifest = {**base, "status": data.draw(values(SCHEMAS[kind]["status"], spoilt=data.draw(st.booleans())))}
+    path = server.path(base, base["metadata"]["name"]) + "/status?fieldValidation=Strict&dryRun=All"
+    _, stored, _ = server.call("GET", server.path(base, base["metadata"]["name"]))
+    manifest["metadata"] = {**base["metadata"], "resourceVersion": stored["metadata"]["resourceVersion"]}
+    status, answer, _ = server.call("PUT", path, manifest)
+    ours = check_structure(manifest)
+    assert (status == 200) is (not ours.faults), (answer, list(map(str, ours.faults)))

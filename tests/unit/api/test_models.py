@@ -24,10 +24,11 @@ from bobrapet.api import (
     StoryPattern,
     StoryRun,
     StoryRunReference,
-    crd_manifests,
 )
 from bobrapet.api.conditions import find_condition, is_condition_true, set_condition
 from bobrapet.api.timestamps import TimeError, format_deadline, format_micro_time, format_time, parse_time
+from bobrapet.validation import check_structure
+from tests.unit.api.strategies import SCHEMAS, values
 
 NOW = datetime(2026, 1, 1, 10, 0, 0, 123_456, tzinfo=UTC)
 
@@ -114,47 +115,6 @@ def test_enums_are_words() -> None:
     assert f"{Phase.FAILED}" == "Failed"
 
 
-# A random object of a kind, by its CRD.
-
-
-def _values(schema: dict[str, Any], depth: int = 0) -> st.SearchStrategy[Any]:
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
-        json = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)
-        return st.dictionaries(st.text(max_size=4), json | st.lists(json, max_size=2), max_size=2)
-    if schema.get("x-kubernetes-int-or-string"):
-        return st.integers(0, 9) | st.just("1Gi")
-    if "enum" in schema:
-        return st.sampled_from(schema["enum"])
-    match schema["type"]:
-        case "object" if "properties" in schema:
-            needed = schema.get("required", ())
-            if depth > 4:
-                chosen = {name: child for name, child in schema["properties"].items() if name in needed}
-            else:
-                chosen = schema["properties"]
-            return st.fixed_dictionaries(
-                {name: _values(child, depth + 1) for name, child in chosen.items() if name in needed},
-                optional={name: _values(child, depth + 1) for name, child in chosen.items() if name not in needed},
-            )
-        case "object":
-            extra = schema.get("additionalProperties", {"type": "string"})
-            return st.dictionaries(st.text(max_size=3), _values(extra, depth + 1), max_size=2)
-        case "array":
-            return st.lists(_values(schema["items"], depth + 1), min_size=schema.get("minItems", 0), max_size=2)
-        case "integer":
-            return st.integers(schema.get("minimum", 0), schema.get("maximum", 2**31 - 1))
-        case "boolean":
-            return st.booleans()
-        case _ if schema.get("format") == "date-time":
-            return st.sampled_from(["2026-01-01T10:00:00Z", "2026-01-01T10:00:00.123456+02:00"])
-        case _:
-            return st.text(max_size=4)
-
-
-SCHEMAS = {
-    crd["spec"]["names"]["kind"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    for crd in crd_manifests()
-}
 SMALL = {"Engram", "EngramTemplate", "StoryRun", "StepRun", "StoryTrigger", "EffectClaim", "TransportBinding"}
 
 
@@ -163,9 +123,10 @@ SMALL = {"Engram", "EngramTemplate", "StoryRun", "StepRun", "StoryTrigger", "Eff
 def test_a_random_object_round_trips_unchanged(kind: Any, data: st.DataObject) -> None:
     properties = SCHEMAS[kind.KIND]
     given = {"apiVersion": kind.API_VERSION, "kind": kind.KIND, "metadata": {"name": "x"}}
-    given["spec"] = data.draw(_values(properties["spec"]))
-    given["status"] = data.draw(_values(properties["status"]))
+    given["spec"] = data.draw(values(properties["spec"]))
+    given["status"] = data.draw(values(properties["status"]))
     assert kind.model_validate(given).to_wire() == given
+    assert check_structure(given).faults == []
 
 
 # Conditions and times

@@ -61,7 +61,8 @@ def test_a_missing_field_that_is_misspelt_is_told() -> None:
             {"steps": [{"name": "a", "type": "sleep"}, {"name": "a", "type": "sleep"}]},
             'spec.steps[1].name: duplicate name "a"',
         ),
-        ({"steps": [{"name": "a", "type": None}]}, "spec.steps[0].type: must be a string, is null"),
+        ({"steps": [None]}, "spec.steps[0]: must be an object, is null"),
+        ({"steps": None}, "spec.steps: required"),
     ],
 )
 def test_faults_are_told_in_words(spec: dict[str, Any], words: str) -> None:
@@ -69,8 +70,15 @@ def test_faults_are_told_in_words(spec: dict[str, Any], words: str) -> None:
     assert fault.startswith(words)
 
 
-def test_a_null_for_a_field_with_a_default_means_the_default() -> None:
-    assert said(story("name: a", pattern=None)) == []
+def test_a_null_for_a_field_means_that_it_is_absent_but_is_data_in_a_free_object() -> None:
+    given = story("name: a, needs: null, secrets: {k: null}, with: {x: null}", pattern=None, policy=None)
+    assert said(given) == []
+    filled = with_schema_defaults(given)["spec"]
+    assert filled == {
+        "steps": [{"name": "a", "type": "condition", "secrets": {}, "with": {"x": None}}],
+        "pattern": "batch",
+    }
+    assert check_manifest(given, scene()).faults == []
 
 
 @pytest.mark.parametrize(
