@@ -248,10 +248,17 @@ def pids(tmp_path: Path) -> Path:
     return path
 
 
-def handles(pids: Path) -> list[int]:
+def handles(process: subprocess.Popen[str], pids: Path) -> list[int]:
     """Waits for the hanging component and gives handles of its processes."""
-    with pids.open() as pipe:
-        return [os.pidfd_open(int(line)) for line in (pipe.readline(), pipe.readline())]
+    ended = os.pidfd_open(process.pid)
+    with open(os.open(pids, os.O_RDONLY | os.O_NONBLOCK)) as pipe:
+        lines: list[str] = []
+        while len(lines) < 2:
+            ready, _, _ = select.select([pipe, ended], [], [], 60)
+            assert ready == [pipe], f"no component was started: {process.communicate() if ready else ''}"
+            lines += pipe.read().split()
+    os.close(ended)
+    return [os.pidfd_open(int(line)) for line in lines]
 
 
 def wait_dead(handles: list[int]) -> None:
@@ -268,7 +275,7 @@ def hanging(write: Write, pids: Path) -> Path:
 
 def test_a_second_ctrl_c_kills_everything(terminal: Terminal, write: Write, pids: Path) -> None:
     process = terminal.start("run", str(hanging(write, pids)), *IMAGES)
-    components = handles(pids)
+    components = handles(process, pids)
     process.send_signal(signal.SIGINT)
     until_line(process, "once more")
     process.send_signal(signal.SIGINT)
@@ -281,7 +288,7 @@ def test_no_component_survives_a_killed_run_and_its_files_go_at_the_next_start(
     terminal: Terminal, write: Write, pids: Path
 ) -> None:
     process = terminal.start("run", str(hanging(write, pids)), *IMAGES)
-    components = handles(pids)
+    components = handles(process, pids)
     process.kill()
     process.communicate()
     wait_dead(components)

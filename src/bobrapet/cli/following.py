@@ -16,7 +16,7 @@ from bobrapet.cli.view import run_view
 from bobrapet.engine.snapshot import RunSnapshot
 from bobrapet.reconcilers.snapshots import run_snapshot
 from bobrapet.runtime.client.interfaces import Reader, get_or_none
-from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.client.patch import raw_patch
 from bobrapet.runtime.rest.interface import MERGE_PATCH
 
@@ -81,7 +81,8 @@ async def follow(
 
 async def cancel(stack: Stack, key: ObjectKey) -> None:
     """Asks a run to end gracefully."""
-    run = StoryRun.model_validate({"metadata": {"name": key.name, "namespace": key.namespace}})
+    metadata = {"name": key.name, "namespace": key.namespace}
+    run = Unstructured({"apiVersion": StoryRun.API_VERSION, "kind": StoryRun.KIND, "metadata": metadata})
     await stack.client.patch(run, raw_patch(MERGE_PATCH, b'{"spec":{"cancelRequested":true}}'))
 
 
