@@ -43,7 +43,8 @@ class SecretDefinition(Model):
     mount_type: SecretMountType | None = None
     """env, file or both. Default: env."""
     env_prefix: str | None = None
-    """Prefix of the environment variables, used as it is written. Default: the key in capitals and an underscore."""
+    """Prefix of the environment variables, used as it is written, without separator. Default: the logical name and an
+    underscore."""
     mount_path: str | None = None
     """Directory of the files, for file and both."""
     expected_keys: Items[str] = unset_items()
@@ -280,7 +281,8 @@ class TemplateSpec(Spec):
     description: str | None = None
     """What the component does, in a sentence."""
     supported_modes: Annotated[Items[WorkloadMode], Schema(min_items=1, max_items=3)]
-    """Ways in which the component can run: job, deployment, statefulset. The first is the default."""
+    """Ways in which the component can run: job, deployment, statefulset. Default of its instances: job if it is
+    listed, else the first."""
     image: Annotated[str, Schema(max_length=512)] | None = None
     """Container image. The controller refuses a blank one."""
     config_schema: JSONObject | None = None

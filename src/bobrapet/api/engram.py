@@ -26,7 +26,8 @@ class EngramSpec(Spec):
     template_ref: EngramTemplateReference
     """Template that the instance is made of."""
     mode: WorkloadMode | None = None
-    """job, deployment or statefulset; must be among the template's supportedModes. Default: the template's first."""
+    """job, deployment or statefulset; must be among the template's supportedModes. Default: job if the template
+    supports it, else its first mode."""
     with_: JSONObject | None = Field(default=None, alias="with")
     """Configuration, checked against the template's configSchema."""
     secrets: Map[str, str] = unset_map()

@@ -65,7 +65,7 @@ class S3Authentication(Model):
     service_account_annotations: Map[str, str] = unset_map()
     """Annotations of the generated ServiceAccount, for cloud identities bound to it."""
     secret_ref: LocalObjectReference | None = None
-    """Secret with the keys accessKeyID and secretAccessKey."""
+    """Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if one is needed."""
 
 
 class S3Storage(Model):

@@ -50,6 +50,16 @@ class _Component:
     engram: Engram | None = None
     template: EngramTemplate | None = None
 
+    @property
+    def mode(self) -> WorkloadMode | None:
+        """How the Engram runs: unset means job where the template supports it (workloads R-3.12)."""
+        if self.engram is None:
+            return None
+        supported = self.template.spec.supported_modes if self.template is not None else ()
+        if self.engram.spec.mode is not None or not supported or WorkloadMode.JOB in supported:
+            return self.engram.spec.mode or WorkloadMode.JOB
+        return supported[0]
+
 
 class _StoryCheck:
     def __init__(self, story: Story, scene: Scene, findings: Findings) -> None:
@@ -132,10 +142,9 @@ class _StoryCheck:
             check_templates(findings, at, step.post_execution.condition, Scope.BATCH_RUNTIME)
 
     def _runtime(self, path: str, step: Step, component: _Component | None) -> None:
-        engram = component.engram if component else None
-        always_on = engram is not None and engram.spec.mode in (WorkloadMode.DEPLOYMENT, WorkloadMode.STATEFUL_SET)
+        always_on = component is not None and component.mode not in (None, WorkloadMode.JOB)
         if not (self._streaming or step.transport or always_on):
-            if component is not None and engram is None:
+            if component is not None and component.engram is None:
                 self._findings.warn(path, "runtime is allowed for now; it needs an Engram of mode deployment")
             else:
                 self._findings.invalid(path, "runtime is only supported for realtime stories or bridged realtime steps")

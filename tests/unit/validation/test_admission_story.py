@@ -290,6 +290,7 @@ def test_runtime_is_for_streaming_or_bridged_steps() -> None:
     given = story('name: a, ref: {name: e}, runtime: {text: "{{ packet.text }}"}')
     assert "runtime is only supported for" in one_fault(given, scene(*COMPONENTS))
     assert faults(given, scene(engram(mode="deployment"), template())) == []
+    assert faults(given, scene(engram(), template(supportedModes=["statefulset", "deployment"]))) == []
     assert len(warnings(given)) == 2
     bridged = story(
         "name: a, ref: {name: e}, transport: t, runtime: {x: 1}", transports=[{"name": "t", "transportRef": "x"}]
