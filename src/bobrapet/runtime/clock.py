@@ -31,6 +31,10 @@ class Clock(Protocol):
         """Seconds since some fixed moment; never jumps."""
         ...
 
+    def boot_time(self) -> float:
+        """Like `monotonic()`, from another origin, and it also runs while the machine sleeps."""
+        ...
+
     def now(self) -> datetime:
         """The wall clock, in UTC."""
         ...
@@ -56,6 +60,9 @@ class RealClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def boot_time(self) -> float:
+        return time.clock_gettime(_BOOT_CLOCK)
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 
@@ -69,6 +76,9 @@ class RealClock:
         # Loops differ in the origin of their own time, so only the distance is handed over.
         return asyncio.get_running_loop().call_later(max(0.0, deadline - time.monotonic()), callback)
 
+
+# Only Linux has it; elsewhere nothing better than the usual one is at hand.
+_BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 REAL_CLOCK = RealClock()
 
@@ -104,6 +114,9 @@ class FakeClock:
         self._order = itertools.count()
 
     def monotonic(self) -> float:
+        return self._time
+
+    def boot_time(self) -> float:
         return self._time
 
     def now(self) -> datetime:

@@ -13,7 +13,7 @@ from bobrapet.runtime.client.apiutil import RESTMapper
 from bobrapet.runtime.client.interfaces import Client, FieldIndexer, Reader
 from bobrapet.runtime.clock import Clock
 from bobrapet.runtime.config import Controller
-from bobrapet.runtime.healthz import Checker
+from bobrapet.runtime.healthz import Checker, ping
 from bobrapet.runtime.log.log import Logger
 from bobrapet.runtime.manager.errors import GracefulShutdownTimeout, LeaderElectionLost, ManagerError
 from bobrapet.runtime.manager.manager import Options, describe
@@ -42,6 +42,7 @@ class ControllerManager:
         self._failure: BaseException | None = None
         self._wake = asyncio.Event()
         self._started = False
+        self._caches_synced = False
         self._stopping = False
         self._cluster: clusters.Cluster
         self._config: RestConfig | None = None
@@ -66,6 +67,11 @@ class ControllerManager:
         from bobrapet.runtime.manager.endpoints import Endpoints
 
         self._endpoints = Endpoints(self, options)
+        self.add_healthz_check("ping", ping)
+        self.add_readyz_check("ping", ping)
+        self.add_readyz_check("cache-sync", self._check_caches)
+        if self._election is not None:
+            self.add_healthz_check("leaderElection", self._election.check)
         for server in self._endpoints.servers():
             self.add(server)
 
@@ -121,6 +127,8 @@ class ControllerManager:
         if not self._webhook_server_added:
             self._webhook_server_added = True
             self.add(self._webhook_server)
+            if not self._started:
+                self.add_readyz_check("webhook", self._webhook_server.started_check)
         return self._webhook_server
 
     # What others add
@@ -205,12 +213,20 @@ class ControllerManager:
 
     async def _start_groups(self) -> None:
         groups = self._groups
-        for group in (groups.http_servers, groups.webhooks, groups.caches, groups.others, groups.warmup):
-            await group.start()
+        await groups.http_servers.start()
+        await groups.webhooks.start()
+        await groups.caches.start()
+        self._caches_synced = True
+        await groups.others.start()
+        await groups.warmup.start()
         if self._election is None:
             await self._lead()
         else:
             self._election.start(on_started_leading=self._lead, on_lost=self._lost)
+
+    async def _check_caches(self) -> None:
+        if not self._caches_synced:
+            raise ManagerError("caches are not filled yet")
 
     async def _lead(self) -> None:
         self.elected.set()

@@ -26,12 +26,16 @@ class WorkqueueCollector(Collector):
         """Exposes the numbers of a queue under its name."""
         self._queues[metrics.name] = metrics
 
+    def queues(self) -> list[QueueMetrics]:
+        """All queues that live."""
+        return [*self._queues.values()]
+
     def describe(self) -> Iterator[Metric]:
         """Names the series without looking at queues."""
         return self._families([])
 
     def collect(self) -> Iterator[Metric]:
-        return self._families([*self._queues.values()])
+        return self._families(self.queues())
 
     def _families(self, queues: list[QueueMetrics]) -> Iterator[Metric]:
         depth = GaugeMetricFamily(

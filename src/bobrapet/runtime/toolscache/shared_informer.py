@@ -11,12 +11,13 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bobrapet.runtime.client.object import compare_resource_version
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import ControllerRuntimeError
+from bobrapet.runtime.internal.tasks import TaskSet
 from bobrapet.runtime.scheme import GroupVersionKind
 from bobrapet.runtime.toolscache.deltas import DeletedFinalStateUnknown, Delta, DeltaType
 from bobrapet.runtime.toolscache.listwatch import ListerWatcher
@@ -97,11 +98,12 @@ class Registration:
     def resync_done(self, now: float) -> None:
         self._next_resync = now + self.resync_period
 
-    def put(self, deltas: Iterable[Delta]) -> None:
-        before = len(self._queue)
+    def put(self, deltas: Sequence[Delta]) -> None:
+        if not deltas:
+            return
         self._queue.extend(deltas)
         if not self._informer_synced:
-            self._initial_left += len(self._queue) - before
+            self._initial_left += len(deltas)
         elif len(self._queue) > PENDING_WARNING and not self._warned:
             self._warned = True
             log.warning("%s: %d notifications wait for %r; it is slow", self._name, len(self._queue), self.handler)
@@ -191,7 +193,8 @@ class SharedIndexInformer:
         self._random = rng
         self._watch_error_handler: Callable[[Exception], None] | None = None
         self._registrations: dict[Registration, asyncio.Task[None] | None] = {}
-        self._observers: list[Callable[[], None]] = []
+        self._observers: list[Callable[[Sequence[Delta]], None]] = []
+        self._tasks = TaskSet()
         self._started = False
         self._stopped = False
         self._resync_changed = asyncio.Event()
@@ -249,8 +252,11 @@ class SharedIndexInformer:
         if task is not None:
             task.cancel()
 
-    def add_observer(self, observer: Callable[[], None]) -> None:
-        """Calls a plain function, at once, after each change of the store or of `progress`. It must not raise."""
+    def add_observer(self, observer: Callable[[Sequence[Delta]], None]) -> None:
+        """Calls a plain function with what changed, at once, after each change of the store or of `progress`.
+
+        It must not raise.
+        """
         self._observers.append(observer)
 
     # Running
@@ -275,15 +281,13 @@ class SharedIndexInformer:
         )
         for registration in self._registrations:
             self._start_delivery(registration)
-        resync = asyncio.create_task(self._resync(), name=f"resync {self.name}")
+        self._tasks.spawn(self._resync(), name=f"resync {self.name}")
+        self._tasks.spawn(self.reflector.run(), name=f"reflector {self.name}")
         try:
-            await self.reflector.run()
+            await self._tasks.failure()
         finally:
             self._stopped = True
-            tasks = [resync, *(task for task in self._registrations.values() if task is not None)]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._tasks.stop()
 
     # The sink of the reflector. Plain functions: store, indexes and queues of the handlers change in one step.
 
@@ -325,7 +329,7 @@ class SharedIndexInformer:
             self.synced.set()
             for registration in self._registrations:
                 registration.informer_synced()
-        self._tell_observers()
+        self._tell_observers(deltas)
 
     def apply(self, changes: Sequence[Change], resource_version: str) -> None:
         """Takes events; what an event is called counts less than what the store has (INF-4)."""
@@ -346,22 +350,21 @@ class SharedIndexInformer:
             self.progress = resource_version
         for registration in self._registrations:
             registration.put(deltas)
-        self._tell_observers()
+        self._tell_observers(deltas)
 
     def bookmark(self, resource_version: str) -> None:
         self.progress = resource_version
-        self._tell_observers()
+        self._tell_observers(())
 
-    def _tell_observers(self) -> None:
+    def _tell_observers(self, deltas: Sequence[Delta]) -> None:
         for observer in self._observers:
-            observer()
+            observer(deltas)
 
     # Tasks
 
     def _start_delivery(self, registration: Registration) -> None:
-        self._registrations[registration] = asyncio.create_task(
-            registration.run(), name=f"deliver {self.name} to {registration.handler!r}"
-        )
+        name = f"deliver {self.name} to {registration.handler!r}"
+        self._registrations[registration] = self._tasks.spawn(registration.run(), name=name)
 
     async def _resync(self) -> None:
         """Repeats every object to the handlers that asked for it, each in its own rhythm. Never asks the server."""
@@ -394,4 +397,5 @@ class SharedIndexInformer:
 
 def _is_older(record: Record, stored: Record) -> bool:
     """Whether an event tells of a state that the store has left behind: time does not run backwards."""
-    return compare_resource_version(record.metadata.resource_version, stored.metadata.resource_version) == -1
+    new, old = record.metadata, stored.metadata
+    return new.uid == old.uid and compare_resource_version(new.resource_version, old.resource_version) == -1

@@ -28,6 +28,7 @@ from bobrapet.runtime.scheme import GroupVersionKind
 Widget = Unstructured.of("example.org/v1", "Widget")
 Job = Unstructured.of("batch/v1", "Job")
 Event = Unstructured.of("events.k8s.io/v1", "Event")
+POD = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}}
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,12 @@ class JobMaker:
         try:
             job = await self.client.get(Job, request.key)
         except NotFound:
-            job = Job({"metadata": {"namespace": request.namespace, "name": request.name}})
+            job = Job(
+                {
+                    "metadata": {"namespace": request.namespace, "name": request.name},
+                    "spec": {"template": POD},
+                }
+            )
             set_controller_reference(widget, job, self.scheme)
             with ignore_already_exists():
                 await self.client.create(job)

@@ -7,10 +7,13 @@ events are never held back or filtered.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bobrapet.runtime.client.object import ObjectKey, compare_resource_version
 from bobrapet.runtime.clock import Clock, cancel_after
+from bobrapet.runtime.toolscache.deltas import Delta, DeltaType
+from bobrapet.runtime.toolscache.record import Record
 from bobrapet.runtime.toolscache.shared_informer import SharedIndexInformer
 
 WAIT = 2.0
@@ -19,19 +22,20 @@ WAIT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    """The object was stored at this version."""
+    """The object was stored at this version, which the watch had passed (`passed`) or not when we learned of it."""
 
     resource_version: str
+    passed: bool
 
     def is_seen(self, key: ObjectKey, informer: SharedIndexInformer) -> bool:
         record = informer.store.get_by_key(key)
-        if record is not None:
-            order = compare_resource_version(record.metadata.resource_version, self.resource_version)
-            if record.metadata.resource_version == self.resource_version or order == 1:
-                return True
-        # The store may have seen the version and a deletion after it, or select it away.
-        progress = compare_resource_version(informer.progress, self.resource_version)
-        return progress is not None and progress >= 0
+        if record is not None and _is_at_least(record.metadata.resource_version, self.resource_version):
+            return True
+        # An object that the informer selects away is never seen itself, but the whole watch moves past its version.
+        return not self.passed and _is_at_least(informer.progress, self.resource_version)
+
+    def is_undone_by(self, deletion: Record) -> bool:
+        return _is_at_least(deletion.metadata.resource_version, self.resource_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,9 @@ class _Deletion:
         if record is None or record.metadata.deletion_timestamp:
             return True
         return bool(self.uid) and record.metadata.uid != self.uid
+
+    def is_undone_by(self, deletion: Record) -> bool:
+        return True
 
 
 class Expectations:
@@ -61,7 +68,7 @@ class Expectations:
         informer.add_observer(self._check)
 
     def written(self, key: ObjectKey, resource_version: str) -> None:
-        self._expect(key, _Write(resource_version))
+        self._expect(key, _Write(resource_version, passed=_is_at_least(self._informer.progress, resource_version)))
 
     def deleted(self, key: ObjectKey, uid: str) -> None:
         self._expect(key, _Deletion(uid))
@@ -94,12 +101,22 @@ class Expectations:
         else:
             self._outstanding[key] = what
 
-    def _check(self) -> None:
+    def _check(self, deltas: Sequence[Delta]) -> None:
         if not self._outstanding:
             return
-        seen = [key for key, what in self._outstanding.items() if what.is_seen(key, self._informer)]
+        # An object that came and went at once is in the deltas only.
+        deleted = {delta.new.key: delta.new for delta in deltas if delta.type is DeltaType.DELETED}
+        seen = [
+            key
+            for key, what in self._outstanding.items()
+            if what.is_seen(key, self._informer) or (key in deleted and what.is_undone_by(deleted[key]))
+        ]
         for key in seen:
             del self._outstanding[key]
         if seen and self._changed is not None:
             self._changed.set()
             self._changed = None
+
+
+def _is_at_least(version: str, other: str) -> bool:
+    return version == other or compare_resource_version(version, other) == 1

@@ -1,0 +1,6 @@
+"""Locks."""
+
+from bobrapet.runtime.leaderelection.resourcelock.interface import LeaderElectionRecord, ResourceLock
+from bobrapet.runtime.leaderelection.resourcelock.leaselock import LeaseLock
+
+__all__ = ["LeaderElectionRecord", "LeaseLock", "ResourceLock"]
