@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api import Engram, EngramTemplate, StepRun, Story, StoryRun
 from bobrapet.config.operator import Rate
+from bobrapet.engine.outcome import final_phase
 from bobrapet.reconcilers import (
     engram,
     engramtemplate,
@@ -73,8 +74,8 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
     await (
         controller_managed_by(manager)
         .for_(StoryRun, Funcs(update=_run_changed))
-        .owns(StepRun, Funcs(update=_step_changed))
-        .owns(StoryRun, Funcs(update=_run_changed))
+        .owns(StepRun, Funcs(create=_own_creation, update=_step_changed))
+        .owns(StoryRun, Funcs(create=_own_creation, update=_run_changed))
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
         .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.runs_of_template), spec_changed)
@@ -90,7 +91,7 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
     await (
         controller_managed_by(manager)
         .for_(StepRun)
-        .owns(Job)
+        .owns(Job, Funcs(create=_own_creation))
         .watches(Pod, enqueue_requests_from_map_func(wakeups.step_of_pod))
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
@@ -185,11 +186,20 @@ def _gates(run: StoryRun | None) -> Any:
 
 
 def _step_changed(event: UpdateEvent[Any]) -> bool:
-    """What a run looks at in its steps: everything in their status."""
+    """What a run looks at in its steps: how they ended, what they signal, and whether they are about to go."""
     old, new = event.object_old, event.object_new
     if old is None or new is None:
         return True
-    return bool(old.metadata.deletion_timestamp != new.metadata.deletion_timestamp or old.status != new.status)
+    return bool(
+        final_phase(old) != final_phase(new)
+        or old.status.signals != new.status.signals
+        or old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
+    )
+
+
+def _own_creation(_event: CreateEvent[Any]) -> bool:
+    """Children are created by their owner's reconciler, which learns nothing from seeing them appear."""
+    return False
 
 
 def _phase_changed(event: UpdateEvent[Any]) -> bool:
