@@ -84,6 +84,7 @@ class Pass(Work):
         stopped = ending.stopped(self)
         if stopped is not None and (self.ending is None or stopped.since <= self.ending.since):
             self.ending = stopped
+        ending.end_topology(self)
         for block in Block:
             if not self._block(block):
                 break
@@ -202,7 +203,7 @@ class Pass(Work):
         if blocked:
             self.reasons[node.name] = WaitsFor(blocked)
             return
-        if node.step.if_ and not self.story.spec.is_streaming:
+        if node.step.if_ and not self._flows(node):
             verdict = self.templates().condition(node.step.if_)
             match verdict:
                 case True:
@@ -226,9 +227,9 @@ class Pass(Work):
             state = self.states.get(name)
             if other.block is not node.block:
                 continue  # earlier blocks are over, whatever became of the step
-            if state is None or not state.is_terminal:
+            if state is None or (not state.is_terminal and not self._flows(node)):
                 waiting.append(name)
-            elif node.block is not Block.MAIN or state.phase is Phase.SUCCEEDED:
+            elif not state.is_terminal or node.block is not Block.MAIN or state.phase is Phase.SUCCEEDED:
                 continue
             elif state.phase is Phase.SKIPPED:
                 if state.reason == "DependencyFailed":  # passed on; a step skipped by its own `if` is not
@@ -236,6 +237,10 @@ class Pass(Work):
             elif not other.step.allow_failure:
                 return self.skipped(node, f"step {name} failed", "DependencyFailed")
         return tuple(waiting)
+
+    def _flows(self, node: Node) -> bool:
+        """Whether a step runs beside what it needs: the main steps of a streaming Story."""
+        return node.block is Block.MAIN and self.story.spec.is_streaming
 
     def _start(self, node: Node, state: State | None) -> None:
         step, name = node.step, node.name

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bobrapet.api import labels
+from bobrapet.api.conditions import ConditionType, Reason, find_condition
 from bobrapet.api.enums import Phase, StepType
 from bobrapet.engine.graph import Block, Node
 from bobrapet.engine.plans import Annotate, Delete
@@ -36,6 +37,19 @@ def stopped(work: Work) -> Ending | None:
     phase = timed.stop_phase(node.step) or Phase.SUCCEEDED
     message = (node.step.with_ or {}).get("message") or f"stopped by step {node.name}"
     return Ending(Cause.STOP, since, phase, str(message), f"stopped by step {node.name}")
+
+
+def end_topology(work: Work) -> None:
+    """Fails the main steps of a stream whose hub says that it is over: they would go on for ever (12.9)."""
+    degraded = find_condition(work.run_object.status.conditions, ConditionType.DEGRADED)
+    if degraded is None or degraded.status != "True" or degraded.reason != Reason.TOPOLOGY_TERMINATED:
+        return
+    for node in work.graph.block(Block.MAIN):
+        state = work.states.get(node.name)
+        if state is not None and not state.is_terminal:
+            work.fail(node.name, "TopologyTerminated", "the topology was terminated")
+            work.cut.add(node.name)
+    work.skip_unstarted(Block.MAIN, "TopologyTerminated", "not started: the topology was terminated")
 
 
 def is_compensation_due(work: Work) -> bool:

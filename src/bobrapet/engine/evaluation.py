@@ -8,7 +8,7 @@ step waits. Offloaded data is asked for, and put in place of its references once
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +22,7 @@ from bobrapet.expressions.references import step_names
 
 if TYPE_CHECKING:
     from bobrapet.config.operator import OperatorConfig
-    from bobrapet.engine.snapshot import StepSnapshot
+    from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
 
 REFERENCE: Final = "$bubuStorageRef"
 
@@ -50,12 +50,26 @@ class Needs:
     references: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Offloaded:
+    """What is known of data that lies in storage."""
+
+    can_be_read: bool
+    payloads: Mapping[str, Any]
+    """Storage path -> stored JSON."""
+
+
+def offloaded(snapshot: RunSnapshot | StepSnapshot) -> Offloaded:
+    return Offloaded(snapshot.has_storage, snapshot.payloads)
+
+
 class Templates:
     """Templates over one context: `inputs` and `steps`."""
 
-    def __init__(self, context: Mapping[str, Any], config: OperatorConfig, payloads: Mapping[str, Any]) -> None:
+    def __init__(self, context: Mapping[str, Any], config: OperatorConfig, offloaded: Offloaded) -> None:
         self._context = context
-        self._payloads = payloads
+        self._offloaded = offloaded
+        self._policy = config.templating.offloaded_data_policy
         self._evaluator = _evaluator(
             config.templating.evaluation_timeout.total_seconds(),
             config.templating.max_output_bytes,
@@ -87,12 +101,17 @@ class Templates:
         except ExpressionError as error:
             if error.kind != "offloaded":
                 return Failed(str(error))
-        references = tuple(_references(self._read(template)))
-        missing = tuple(reference for reference in references if reference[REFERENCE] not in self._payloads)
+        if self._policy == "error":
+            return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
+        if not self._offloaded.can_be_read:
+            return Failed("it reads offloaded data, and this operator has no storage to read it from")
+        references = distinct(_references(self._read(template)))
+        payloads = self._offloaded.payloads
+        missing = tuple(reference for reference in references if reference[REFERENCE] not in payloads)
         if missing:
             return Needs(missing)
         try:
-            return evaluate(_hydrated(self._context, self._payloads))
+            return evaluate(_hydrated(self._context, payloads))
         except ExpressionError as error:
             return Failed(str(error))
 
@@ -110,7 +129,7 @@ def post_execution(snapshot: StepSnapshot, name: str, condition: str, output: An
     entry = finished_step(output)
     inputs = (snapshot.run.spec.inputs or {}) if snapshot.run is not None else {}
     context = {"inputs": inputs, "outputs": output, "steps": {name: entry, alias_of(name): entry}}
-    match Templates(context, snapshot.config, snapshot.payloads).condition(condition):
+    match Templates(context, snapshot.config, offloaded(snapshot)).condition(condition):
         case Needs():
             return Failed("it reads offloaded data, which a check cannot")
         case verdict:
@@ -188,6 +207,11 @@ def _references_in_text(text: str) -> frozenset[str]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def distinct(references: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Each stored object once."""
+    return tuple({reference[REFERENCE]: reference for reference in references}.values())
 
 
 def _references(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -94,7 +94,7 @@ def resolve_step(snapshot: StepSnapshot, definition: Step, policy: StepPolicy) -
     for path in definition.requires:
         if evaluation.is_null(context, path):
             return Fault("DependencyFailed", f"requires {path}, which is missing or null")
-    templates = evaluation.Templates(context, snapshot.config, snapshot.payloads)
+    templates = evaluation.Templates(context, snapshot.config, evaluation.offloaded(snapshot))
     match templates.value(snapshot.step.spec.input or {}):
         case evaluation.Value(value=value):
             merged = value

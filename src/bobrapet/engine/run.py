@@ -19,6 +19,7 @@ from bobrapet.api.names import label
 from bobrapet.engine import finish, redrive, settings
 from bobrapet.engine.afterlife import after_the_end, deletion
 from bobrapet.engine.dag import Pass
+from bobrapet.engine.evaluation import distinct
 from bobrapet.engine.graph import graph_of
 from bobrapet.engine.inputs import Fault, story_inputs
 from bobrapet.engine.launch import Refused
@@ -175,7 +176,7 @@ class _Live:
         confirm = (current.needs_confirmation or bool(current.deletes)) and not snapshot.authoritative
         return RunPlan(
             confirm=confirm,
-            load=tuple(loads),
+            load=distinct(loads),
             ensure_identity=bool(current.starts),
             metadata=_metadata(snapshot, place),
             status=status.patch(),

@@ -27,11 +27,28 @@ def grace(config: OperatorConfig, story: Story | None) -> timedelta:
     """How long steps may take to end after they were asked to."""
     policy = story.spec.policy if story is not None else None
     text = policy.timeouts.graceful_shutdown_timeout if policy is not None and policy.timeouts is not None else None
+    drains = _drains(story) if story is not None and story.spec.is_streaming else []
+    if drains:
+        return max(drains)
     own = positive_duration(text)
     if own is not None:
         return own
     seconds = config.engram.graceful_shutdown_timeout_seconds
     return timedelta(seconds=seconds) if seconds > 0 else DEFAULT_GRACE
+
+
+def _drains(story: Story) -> list[timedelta]:
+    """The drain times of the transports of a streaming Story."""
+    lifecycles = [
+        transport.streaming.lifecycle
+        for transport in story.spec.transports
+        if transport.streaming is not None and transport.streaming.lifecycle is not None
+    ]
+    return [
+        timedelta(seconds=lifecycle.drain_timeout_seconds)
+        for lifecycle in lifecycles
+        if lifecycle.drain_timeout_seconds is not None and lifecycle.drain_timeout_seconds > 0
+    ]
 
 
 def story_timeout(story: Story) -> timedelta | None:

@@ -68,6 +68,8 @@ class RunSnapshot:
     """ReferenceGrants of the namespaces that are referred to; only read under the policy `grant`."""
     config: OperatorConfig = field(default_factory=OperatorConfig)
     occupancy: Occupancy = field(default_factory=Occupancy)
+    has_storage: bool = False
+    """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
     """Storage path -> stored JSON, for what an earlier plan asked to `load`."""
     authoritative: bool = False
@@ -96,5 +98,7 @@ class StepSnapshot:
     """Pods with the label `bubustack.io/steprun` of this StepRun, of any attempt, as JSON objects."""
     grants: Sequence[ReferenceGrant] = ()
     config: OperatorConfig = field(default_factory=OperatorConfig)
+    has_storage: bool = False
+    """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
     """Storage path -> stored JSON, for what an earlier plan asked to `load`."""

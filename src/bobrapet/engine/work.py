@@ -195,4 +195,4 @@ class Work:
     def templates(self) -> evaluation.Templates:
         """Templates over what is known at this point of the pass."""
         context = {"inputs": self.inputs, "steps": self._context.entries()}
-        return evaluation.Templates(context, self.snapshot.config, self.snapshot.payloads)
+        return evaluation.Templates(context, self.snapshot.config, evaluation.offloaded(self.snapshot))

@@ -99,6 +99,7 @@ class World:
         self.grants: list[ReferenceGrant] = []
         self.occupancy = Occupancy()
         self.payloads: dict[str, Any] = {}
+        self.has_storage = False
         self.runs: dict[str, StoryRun] = {}
         self.steps: dict[str, StepRun] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -173,6 +174,7 @@ class World:
             grants=self.grants,
             config=self.config,
             occupancy=self.occupancy,
+            has_storage=self.has_storage,
             payloads=self.payloads,
             authoritative=authoritative,
         )
@@ -290,6 +292,7 @@ class World:
             job=self.jobs.get(item.metadata.name or ""),
             grants=self.grants,
             config=self.config,
+            has_storage=self.has_storage,
             payloads=self.payloads,
             **more,
         )

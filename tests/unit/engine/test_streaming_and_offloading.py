@@ -1,0 +1,103 @@
+"""Requirements on streams, as far as they concern StepRuns, and on data that lies in storage (spec runs 12.9, 22)."""
+
+from __future__ import annotations
+
+import pytest
+
+from bobrapet.engine.reasons import WaitsForPayload
+from tests.unit.engine.world import SECOND, T0, World, step, story
+
+
+@pytest.mark.spec("runs-80")
+@pytest.mark.parametrize("pattern", ["streaming", "realtime"])
+def test_the_steps_of_a_stream_run_side_by_side_and_conditions_are_the_hubs(pattern: str) -> None:
+    world = World(story("a", step("b: needs a", if_="{{ packet.x }}"), pattern=pattern))
+    world.reconcile()
+    assert set(world.steps) == {"r1-a", "r1-b"}
+
+
+@pytest.mark.spec("runs-81")
+def test_a_terminated_topology_fails_its_steps_and_cleans_up_as_a_batch() -> None:
+    world = World(story("a", "b: needs a", pattern="streaming", compensations=["k"], finally_=["f"]))
+    world.reconcile()
+    conditions = [condition.to_wire() for condition in world.run.status.conditions]
+    degraded = next(condition for condition in conditions if condition["type"] == "Degraded")
+    degraded |= {"status": "True", "reason": "TopologyTerminated"}
+    world.patch(world.run, {"status": {"conditions": conditions}})
+    world.reconcile()
+    assert world.states == {"a": "Failed", "b": "Failed", "k": "Running"}
+    assert "r1-a" not in world.steps
+    world.end("k").reconcile()
+    world.end("f").reconcile()
+    assert world.phase == "Compensated/Compensated"
+
+
+@pytest.mark.spec("runs-62")
+def test_a_stream_drains_as_long_as_its_slowest_transport() -> None:
+    transports = [
+        {"name": "t", "transportRef": "x", "streaming": {"lifecycle": {"drainTimeoutSeconds": 60}}},
+        {"name": "u", "transportRef": "x", "streaming": {"lifecycle": {"drainTimeoutSeconds": 5}}},
+    ]
+    world = World(story("a", pattern="streaming", transports=transports))
+    world.reconcile()
+    world.patch(world.run, {"spec": {"cancelRequested": True}})
+    assert world.reconcile().wake_at == T0 + 60 * SECOND
+
+
+REFERENCE = {"$bubuStorageRef": "outputs/wf/r1-a/big.json"}
+READS = step("b", if_='{{ eq steps.a.output.big "x" }}')
+
+
+def offloading(policy: str) -> World:
+    world = World(story("a", READS), config={"templating.offloaded-data-policy": policy})
+    world.has_storage = True
+    world.reconcile()
+    world.end("a", big=REFERENCE)
+    return world
+
+
+@pytest.mark.spec("runs-82")
+def test_what_the_controller_evaluates_is_read_from_storage_first() -> None:
+    world = offloading("controller")
+    found = world.plan()
+    assert list(found.load) == [REFERENCE]
+    assert isinstance(found.reasons["b"], WaitsForPayload)
+    world.payloads[REFERENCE["$bubuStorageRef"]] = "x"
+    world.reconcile()
+    assert set(world.steps) == {"r1-a", "r1-b"}
+
+
+@pytest.mark.spec("runs-84")
+def test_the_policy_error_fails_what_reads_offloaded_data() -> None:
+    world = offloading("error")
+    world.reconcile()
+    assert world.state("b") == "Failed/ExpressionFailed"
+
+
+def test_without_storage_offloaded_data_fails_its_reader_instead_of_hanging_it() -> None:
+    world = offloading("controller")
+    world.has_storage = False
+    world.reconcile()
+    assert world.state("b") == "Failed/ExpressionFailed"
+    assert "no storage" in (world.run.status.step_states["b"].message or "")
+
+
+@pytest.mark.spec("workloads-19")
+def test_a_plain_path_to_offloaded_data_reaches_the_component_as_reference() -> None:
+    world = World(story("a", step("b", with_={"x": "{{ steps.a.output.big }}"})))
+    world.reconcile()
+    world.end("a", big=REFERENCE).reconcile()
+    found = world.plan_step("b")
+    assert found.start is not None
+    assert found.start.inputs == {"x": REFERENCE}
+
+
+def test_an_output_with_offloaded_data_waits_for_it() -> None:
+    world = World(story("a", output={"v": "{{ steps.a.output.big | upper }}"}))
+    world.has_storage = True
+    world.reconcile()
+    world.end("a", big=REFERENCE)
+    assert list(world.reconcile().load) == [REFERENCE]
+    world.payloads[REFERENCE["$bubuStorageRef"]] = "x"
+    world.reconcile()
+    assert world.run.status.output == {"v": "X"}
