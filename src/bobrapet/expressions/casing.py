@@ -82,9 +82,10 @@ def pascal(text: str) -> str:
     body = text.lstrip(SPACES + "-_")
     lead = text[: len(text) - len(body)]
     if not body:
-        return text
+        # As published: the last connector of a text without words comes out twice.
+        return text + text[-1:]
     parts: list[str] = []
-    in_capitals = body[0].isupper()
+    in_capitals = _is_upper(body[0])
     before = upper(body[0])
     for character in body[1:]:
         if _connects(before):
@@ -92,17 +93,21 @@ def pascal(text: str) -> str:
                 parts.append(before)
                 before = character
                 continue
-            in_capitals = character.isupper()
+            in_capitals = _is_upper(character)
             before = upper(character)
             continue
         if in_capitals:
-            if character.isupper():
+            if _is_upper(character):
                 character = lower(character)
             else:
                 in_capitals = False
         parts.append(before)
         before = character
     return lead + "".join(parts) + before
+
+
+def _is_upper(character: str) -> bool:
+    return unicodedata.category(character) == "Lu"
 
 
 def snake(text: str) -> str:
@@ -132,7 +137,7 @@ def _joined(text: str, connector: str) -> str:
         if kind == "connector":
             parts.append(connector * len(word))
         else:
-            parts.append(lower(word) if kind in ("upper", "letters") else word)
+            parts.append(lower(word) if kind == "upper" else word)
 
     position = 0
     while words[position + 1][0] != "end" if position + 1 < len(words) else False:
@@ -171,6 +176,10 @@ def _joined(text: str, connector: str) -> str:
     return "".join(parts)
 
 
+_IDEOGRAPHS = re.compile("[\u3400-\u4d85\u4e00-\u9fcc\U00020000-\U0002b81d]")
+"""Letters without case and without words."""
+
+
 def _class_of(character: str) -> str:
     if _connects(character):
         return "connector"
@@ -179,7 +188,7 @@ def _class_of(character: str) -> str:
         return "punctuation"
     if category == "Lu":
         return "upper"
-    if category[0] == "L":
+    if category[0] == "L" and not _IDEOGRAPHS.match(character):
         return "letters"
     return "number" if category[0] == "N" else "other"
 
@@ -200,7 +209,7 @@ def _words(text: str) -> Iterator[tuple[str, str]]:
                     while stop < end and _class_of(text[stop]) == "letters":
                         stop += 1
         else:
-            while stop < end and _class_of(text[stop]) == kind:
+            while stop < end and (_class_of(text[stop]) == kind or (kind == "punctuation" and text[stop] in "-_")):
                 stop += 1
         yield kind, text[start:stop]
         start = stop

@@ -10,7 +10,7 @@ from typing import Any
 from bobrapet.expressions.errors import FunctionError
 from bobrapet.expressions.limits import VALUE_DEPTH, Run
 from bobrapet.expressions.printing import shortest_digits
-from bobrapet.expressions.text import finished
+from bobrapet.expressions.text import decode, encode
 from bobrapet.expressions.values import INTEGERS, Absent, NilList, Opaque, to_float
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -77,7 +77,10 @@ class _Encoder:
         self.indent = indent
 
     def string(self, value: str) -> str:
-        text = encode_basestring(value if value.isascii() else finished(value))
+        text = encode_basestring(value)
+        if not value.isascii() and _LONE_SURROGATE.search(text):
+            # Bytes that are no character come out as an escape, unlike a U+FFFD that was there before.
+            text = _LONE_SURROGATE.sub(r"\\ufffd", decode(encode(text)))
         if self.escape_html and _HTML.search(text):
             text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
         if not text.isascii() and _LINES.search(text):

@@ -11,7 +11,7 @@ from bobrapet.expressions.limits import VALUE_DEPTH, Run
 from bobrapet.expressions.printing import format_float, format_value
 from bobrapet.expressions.quoting import quote, quote_rune
 from bobrapet.expressions.text import encode
-from bobrapet.expressions.values import INTEGERS, Absent, Opaque, Uint8, Uint64, to_float, type_name
+from bobrapet.expressions.values import INTEGERS, Absent, NilList, Opaque, Uint8, Uint64, to_float, type_name
 
 MAX_WIDTH = 1_000_000  # what fmt accepts as width or precision
 
@@ -19,10 +19,12 @@ MAX_WIDTH = 1_000_000  # what fmt accepts as width or precision
 class _Flags:
     """Flags, width and precision of one verb."""
 
-    __slots__ = ("minus", "plus", "precision", "sharp", "space", "width", "zero")
+    __slots__ = ("go_syntax", "minus", "plus", "precision", "sharp", "space", "width", "zero")
 
     def __init__(self) -> None:
         self.plus = self.minus = self.sharp = self.space = self.zero = False
+        self.go_syntax = False
+        """`%#v`: the sharp flag of that verb means something else than that of all others."""
         self.width: int | None = None
         self.precision: int | None = None
 
@@ -34,6 +36,10 @@ class _Flags:
         if self.minus:
             return text + " " * missing
         return ("0" if self.zero else " ") * missing + text
+
+    def pad_with_spaces(self, text: str) -> str:
+        """As `pad`, where zeros would change the number or were put in already."""
+        return text.ljust(self.width or 0) if self.minus else text.rjust(self.width or 0)
 
 
 def sprintf(layout: str, values: Sequence[Any], run: Run) -> str:
@@ -118,7 +124,7 @@ class _Formatter:
             flags.width = self.digits()
             if after_index and flags.width is not None:
                 self.good_index = False
-        if self.peek() == ".":
+        if self.peek() == "." and self.position + 1 < len(self.layout):
             self.position += 1
             if after_index:
                 self.good_index = False
@@ -127,8 +133,7 @@ class _Formatter:
                 self.position += 1
                 precision = self.star()
                 if precision is None or precision < 0:
-                    if precision is None:
-                        self.add("%!(BADPREC)")
+                    self.add("%!(BADPREC)")
                 else:
                     flags.precision = precision
                 after_index = False
@@ -151,10 +156,9 @@ class _Formatter:
         else:
             value = self.values[self.argument]
             self.argument += 1
-            if letter == "w":
-                self.add(self.bad(letter, value))
-            else:
-                self.add(self.one(letter, flags, value, 0))
+            if letter in "vw":
+                flags.go_syntax, flags.sharp, flags.plus = flags.sharp, False, False
+            self.add(self.one(letter, flags, value))
 
     def digits(self) -> int | None:
         """Reads a number; None if there is none, or one that is too large to be meant."""
@@ -197,28 +201,25 @@ class _Formatter:
             return int(value)
         return None
 
-    def bad(self, verb: str, value: Any) -> str:
+    def bad(self, verb: str, flags: _Flags, value: Any) -> str:
+        """What stands for a value that the verb cannot format: its type, and the value as `%v` with the same flags."""
         if value is None or value is Absent:
             return f"%!{verb}(<nil>)"
-        return f"%!{verb}({type_name(value)}={format_value(value, self.run)})"
+        return f"%!{verb}({type_name(value)}={self.value('v', flags, value, 0)})"
 
-    def one(self, verb: str, flags: _Flags, value: Any, depth: int) -> str:
-        """Formats one value."""
+    def one(self, verb: str, flags: _Flags, value: Any) -> str:
+        """Formats one argument."""
         if value is None or value is Absent:
-            if verb == "T" or verb == "v":
-                return flags.pad("<nil>")
-            return self.bad(verb, None)
+            return flags.pad("<nil>") if verb in "Tv" else self.bad(verb, flags, None)
         if verb == "T":
             return self.string("s", flags, type_name(value))
-        if verb == "p":
-            return self.bad(verb, value)
-        return self.value(verb, flags, value, depth)
+        return self.value(verb, flags, value, 0)
 
     def value(self, verb: str, flags: _Flags, value: Any, depth: int) -> str:
         if isinstance(value, Opaque) and verb in "vsxXq":
             return self.string("s" if verb == "v" else verb, flags, str(value))
         if isinstance(value, bool):
-            return flags.pad("true" if value else "false") if verb in "tv" else self.bad(verb, value)
+            return flags.pad("true" if value else "false") if verb in "tv" else self.bad(verb, flags, value)
         if isinstance(value, INTEGERS):
             return self.integer(verb, flags, int(value), value)
         if isinstance(value, (int, float)):
@@ -229,15 +230,17 @@ class _Formatter:
             return self.string(verb, flags, value)
         if isinstance(value, (list, dict)):
             return self.container(verb, flags, value, depth)
-        return self.bad(verb, value)
+        return self.bad(verb, flags, value)
 
     def container(self, verb: str, flags: _Flags, value: list[Any] | dict[str, Any], depth: int) -> str:
         if depth > VALUE_DEPTH:
             raise FunctionError(f"value is nested deeper than {VALUE_DEPTH} levels", "depth")
         self.run.reserve(2 * len(value) + 5)
-        go_syntax = flags.sharp and verb == "v"
+        go_syntax = flags.go_syntax and verb == "v"
         joint = ", " if go_syntax else " "
         name = type_name(value)
+        if go_syntax and isinstance(value, NilList):
+            return f"{name}(nil)"
         if isinstance(value, dict):
             elements = [
                 f"{self.inner(verb, flags, key, depth)}:{self.inner(verb, flags, value[key], depth)}"
@@ -253,16 +256,14 @@ class _Formatter:
 
     def inner(self, verb: str, flags: _Flags, value: Any, depth: int) -> str:
         if value is None or value is Absent:
-            if flags.sharp and verb == "v":
-                return "interface {}(nil)"
-            return flags.pad("<nil>") if verb == "v" else f"%!{verb}(<nil>)"
+            return "interface {}(nil)" if flags.go_syntax else "<nil>"
         return self.value(verb, flags, value, depth + 1)
 
     def string(self, verb: str, flags: _Flags, value: str) -> str:
         match verb:
             case "v":
-                if flags.sharp:
-                    return flags.pad(quote(value))
+                if flags.go_syntax:
+                    return flags.pad(quote(_truncate(value, flags), raw=flags.sharp))
                 return flags.pad(_truncate(value, flags))
             case "s":
                 return flags.pad(_truncate(value, flags))
@@ -271,7 +272,7 @@ class _Formatter:
             case "x" | "X":
                 return self.hexadecimal(verb, flags, encode(value))
             case _:
-                return self.bad(verb, value)
+                return self.bad(verb, flags, value)
 
     def hexadecimal(self, verb: str, flags: _Flags, data: bytes) -> str:
         if flags.precision is not None:
@@ -287,17 +288,16 @@ class _Formatter:
         return flags.pad(text)
 
     def integer(self, verb: str, flags: _Flags, value: int, original: Any) -> str:
+        prefix = ""
         match verb:
+            case "v" if flags.go_syntax and isinstance(original, (Uint8, Uint64)):
+                digits, prefix = f"{value:x}", "0x"
             case "v" | "d":
                 digits = str(abs(value))
-                prefix = ""
-                if verb == "v" and flags.sharp and isinstance(original, (Uint8, Uint64)):
-                    digits, prefix = f"{value:x}", "0x"
             case "b":
                 digits, prefix = f"{abs(value):b}", "0b" if flags.sharp else ""
             case "o" | "O":
                 digits = f"{abs(value):o}"
-                prefix = "0o" if verb == "O" else "0" if flags.sharp and digits[0] != "0" else ""
             case "x":
                 digits, prefix = f"{abs(value):x}", "0x" if flags.sharp else ""
             case "X":
@@ -309,7 +309,7 @@ class _Formatter:
             case "U":
                 return self.unicode(flags, value)
             case _:
-                return self.bad(verb, original)
+                return self.bad(verb, flags, original)
         sign = "-" if value < 0 else "+" if flags.plus else " " if flags.space else ""
         if flags.precision is not None:
             if flags.precision == 0 and value == 0:
@@ -317,22 +317,19 @@ class _Formatter:
             digits = digits.rjust(flags.precision, "0")
         elif flags.zero and not flags.minus and flags.width:
             digits = digits.rjust(flags.width - len(sign), "0")
-        if prefix == "0" and digits[0] == "0":
-            prefix = ""
-        zero, flags.zero = flags.zero, False
-        text = flags.pad(sign + prefix + digits)
-        flags.zero = zero
-        return text
+        if verb in "oO":
+            if flags.sharp and digits[0] != "0":
+                prefix = "0"
+            if verb == "O":
+                prefix = "0o" + prefix
+        return flags.pad_with_spaces(sign + prefix + digits)
 
     def unicode(self, flags: _Flags, value: int) -> str:
         code = value if value >= 0 else value + 2**64
         text = f"U+{code:0{max(4, flags.precision or 4)}X}"
         if flags.sharp and _is_character(value) and chr(value).isprintable():
             text += f" '{chr(value)}'"
-        zero, flags.zero = flags.zero, False
-        text = flags.pad(text)
-        flags.zero = zero
-        return text
+        return flags.pad_with_spaces(text)
 
     def floating(self, verb: str, flags: _Flags, value: float, original: Any) -> str:
         match verb:
@@ -344,12 +341,12 @@ class _Formatter:
             case "g" | "G" | "b" | "x" | "X":
                 text = _float(verb, value, -1 if flags.precision is None else flags.precision, flags)
             case _:
-                return self.bad(verb, original)
+                return self.bad(verb, flags, original)
         return _pad_number(text, flags)
 
     def complex(self, verb: str, flags: _Flags, value: complex) -> str:
         if verb not in "vbgGxXfFeE":
-            return self.bad(verb, value)
+            return self.bad(verb, flags, value)
         plus = flags.plus
         real = self.floating(verb, flags, value.real, value.real)
         flags.plus = True
@@ -375,10 +372,7 @@ def _pad_number(text: str, flags: _Flags) -> str:
     if digits[0] in "IN":
         if digits[0] == "N" and not flags.space and not flags.plus:
             shows_sign = False
-        zero, flags.zero = flags.zero, False
-        shown = flags.pad((sign if shows_sign else "") + digits)
-        flags.zero = zero
-        return shown
+        return flags.pad_with_spaces((sign if shows_sign else "") + digits)
     if not shows_sign:
         return flags.pad(digits)
     if flags.zero and not flags.minus and flags.width and flags.width > len(digits):
@@ -399,8 +393,8 @@ def _float(verb: str, value: float, precision: int, flags: _Flags) -> str:
         return sign + _binary_exponent(magnitude)
     if lower == "x":
         text = _hex_float(magnitude, precision)
-        return sign + (text.upper() if verb == "X" else text)
-    if lower == "f":
+        text = text.upper() if verb == "X" else text
+    elif lower == "f":
         text = f"{magnitude:.{precision}f}"
     elif lower == "e":
         text = _scientific(f"{magnitude:.{precision}e}")
@@ -408,8 +402,8 @@ def _float(verb: str, value: float, precision: int, flags: _Flags) -> str:
         text = format_float(magnitude)
     else:
         text = _general(magnitude, precision)
-    if flags.sharp and lower in "fge":
-        text = _keep_point(text, lower, precision, magnitude)
+    if flags.sharp:
+        text = _keep_point(text, verb, precision)
     return sign + (text.upper() if verb in "EG" else text)
 
 
@@ -439,19 +433,21 @@ def _general(magnitude: float, precision: int) -> str:
     return f"{digits[: exponent + 1]}.{digits[exponent + 1 :]}"
 
 
-def _keep_point(text: str, verb: str, precision: int, magnitude: float) -> str:
-    """The sharp flag: always a decimal point, and for `%g` all digits of the precision."""
-    mantissa, separator, exponent = text.partition("e")
-    if verb == "g":
-        wanted = 6 if precision < 0 else precision or 1
-        digits = mantissa.replace(".", "").lstrip("0")
-        missing = wanted - (len(digits) or 1)
-        if "." not in mantissa:
-            mantissa += "."
-        mantissa += "0" * max(0, missing)
-    elif "." not in mantissa:
+def _keep_point(text: str, verb: str, precision: int) -> str:
+    """The sharp flag: always a decimal point, and for `%g` and `%x` all digits of the precision."""
+    mantissa, exponent = text, ""
+    for mark in "pP" if verb in "xX" else "eEpP":
+        head, separator, tail = text.partition(mark)
+        if separator:
+            mantissa, exponent = head, separator + tail
+    missing = 0
+    if verb in "gGx":
+        significant = mantissa.replace(".", "").lstrip("0")
+        missing = (6 if precision < 0 else precision) - len(significant)
+    if "." not in mantissa:
+        missing -= mantissa == "0"
         mantissa += "."
-    return mantissa + separator + exponent
+    return mantissa + "0" * missing + exponent
 
 
 def _binary_exponent(magnitude: float) -> str:

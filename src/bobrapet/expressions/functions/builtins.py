@@ -97,7 +97,7 @@ _JS = {
     "=": "\\u003D",
 }
 _HTML_SPECIAL = re.compile("[\0\"'&<>]")
-_JS_SPECIAL = re.compile("[\\\\'\"<>&=\\x00-\\x1f]|[^\\x00-\\x7e]")
+_JS_SPECIAL = re.compile("[\\\\'\"<>&=\\x00-\\x1f]|[^\\x00-\\x7f]")
 
 
 @BUILTINS.add("html", "a*", takes_run=True)
@@ -119,7 +119,7 @@ def _escape_js(match: re.Match[str]) -> str:
     if character in _JS:
         return _JS[character]
     code = ord(character)
-    if code >= 0x7F and character.isprintable():
+    if code > 0x7F and character.isprintable():
         return character
     if 0xDC80 <= code <= 0xDCFF:
         return "\\uFFFD"

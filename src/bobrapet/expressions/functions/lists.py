@@ -23,7 +23,7 @@ def _list_of(value: Any) -> list[Any]:
 
 @LISTS.add("list tuple", "a*", takes_run=True)
 def list_(run: Run, *values: Any) -> list[Any]:
-    return list(values) if values else NilList()
+    return list(values)
 
 
 @LISTS.add("first mustFirst", "a")

@@ -177,15 +177,16 @@ _EXACT = Context(prec=5000)
 
 @NUMBERS.add("addf", "a*")
 def addf(*values: Any) -> float:
+    # Decimals have no negative zero; adding 0.0 takes its sign away.
     with localcontext(_EXACT):
-        return float(sum(_decimals(values), Decimal(0)))
+        return float(sum(_decimals(values), Decimal(0))) + 0.0
 
 
 @NUMBERS.add("subf", "aa*")
 def subf(first: Any, *rest: Any) -> float:
     with localcontext(_EXACT):
         total, *others = _decimals((first, *rest))
-        return float(total - sum(others, Decimal(0)))
+        return float(total - sum(others, Decimal(0))) + 0.0
 
 
 @NUMBERS.add("mulf", "aa*")
@@ -194,7 +195,7 @@ def mulf(first: Any, *rest: Any) -> float:
         product = Decimal(1)
         for factor in _decimals((first, *rest)):
             product *= factor
-        return float(product)
+        return float(product) + 0.0
 
 
 @NUMBERS.add("divf", "aa*")
@@ -206,7 +207,7 @@ def divf(first: Any, *rest: Any) -> float:
                 raise FunctionError("division by zero")
             # 16 digits after the point, as shopspring/decimal keeps.
             quotient = (quotient / divisor).quantize(Decimal("1e-16"), rounding=ROUND_HALF_UP)
-        return float(quotient)
+        return float(quotient) + 0.0
 
 
 @NUMBERS.add("add1f", "a")
@@ -216,14 +217,25 @@ def add1f(value: Any) -> float:
 
 @NUMBERS.add("maxf", "aa*")
 def maxf(*values: Any) -> float:
-    numbers = [float_of(value) for value in values]
-    return math.nan if any(map(math.isnan, numbers)) else max(numbers)
+    return _extreme([float_of(value) for value in values], math.inf)
 
 
 @NUMBERS.add("minf", "aa*")
 def minf(*values: Any) -> float:
-    numbers = [float_of(value) for value in values]
-    return math.nan if any(map(math.isnan, numbers)) else min(numbers)
+    return -_extreme([-float_of(value) for value in values], math.inf)
+
+
+def _extreme(numbers: list[float], winner: float) -> float:
+    """The largest number by Go's rules: an infinity wins over NaN, NaN over the rest, and 0 over -0."""
+    result = numbers[0]
+    for number in numbers[1:]:
+        if winner in (result, number):
+            result = winner
+        elif math.isnan(result) or math.isnan(number):
+            result = math.nan
+        else:
+            result = max(result, number, key=lambda value: (value, math.copysign(1.0, value)))
+    return result
 
 
 @NUMBERS.add("ceil", "a")
