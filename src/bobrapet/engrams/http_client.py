@@ -172,8 +172,10 @@ def _no_answer(what: str, error: Exception, timeout: float) -> EngramError:
 
 def _refusal(what: str, answer: urllib3.BaseHTTPResponse, data: bytes) -> EngramError:
     status = answer.status
-    excerpt = " ".join(data[: 4 * _EXCERPT].decode("utf-8", "replace").split())[:_EXCERPT]
-    message = f"{what}: {status} {answer.reason or ''}".rstrip() + (f": {excerpt}" if excerpt else "")
+    message = f"{what}: {status} {answer.reason or ''}".rstrip()
+    if "html" not in answer.headers.get("Content-Type", ""):  # error pages for browsers say nothing in few words
+        excerpt = " ".join(data[: 4 * _EXCERPT].decode("utf-8", "replace").split())[:_EXCERPT]
+        message += f": {excerpt}" if excerpt else ""
     kind: type[EngramError] = TerminalError
     retry_after = _retry_after(answer.headers.get("Retry-After"))
     if status == 429 or (status == 503 and retry_after is not None):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bobrapet import engine
-from bobrapet.api import StoryRun
-from bobrapet.engine.plans import Annotate, Delete, RunPlan
+from bobrapet.api import Story, StoryRun
+from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
 from bobrapet.engine.snapshot import RunSnapshot
 from bobrapet.reconcilers import apply
-from bobrapet.reconcilers.identity import ensure_identity
+from bobrapet.reconcilers.identity import ForeignIdentity, ensure_identity
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import run_snapshot
@@ -17,6 +17,7 @@ from bobrapet.runtime.client.interfaces import get_or_none, ignore_not_found
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.client.options import Preconditions
 from bobrapet.runtime.errors import Conflict
+from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.reconcile import Request, Result
 from bobrapet.workloads.identity import build_identity
 
@@ -28,6 +29,8 @@ RBAC: Final = (
     Rule("catalog.bubustack.io", ("engramtemplates",), READ),
     Rule("policy.bubustack.io", ("referencegrants",), READ),
 )
+
+log = get_logger("storyrun")
 
 AGAIN: Final = 0.05  # seconds; after a conflict, by when the cache has usually seen the other write
 
@@ -65,8 +68,7 @@ class StoryRunReconciler:
         client, run = self._operator.client, snapshot.run
         namespace = run.metadata.namespace or ""
         if plan.ensure_identity and snapshot.story is not None:
-            identity = build_identity(snapshot.story, namespace, snapshot.engrams.values(), snapshot.templates)
-            await ensure_identity(self._operator, snapshot.story, identity)
+            await self._ensure_identity(snapshot, snapshot.story)
         fence = apply.Fence(client, run)
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
@@ -86,3 +88,15 @@ class StoryRunReconciler:
                 await client.delete(
                     run, preconditions=Preconditions(uid=run.metadata.uid), propagation_policy="Background"
                 )
+
+    async def _ensure_identity(self, snapshot: RunSnapshot, story: Story) -> None:
+        """The account that the steps run under. Raises ForeignIdentity, and tells it in an Event of the run."""
+        run = snapshot.run
+        identity = build_identity(story, run.metadata.namespace or "", snapshot.engrams.values(), snapshot.templates)
+        for rule in identity.dropped:
+            log.info("rule of a component is not granted", story=story.metadata.name, rule=rule)
+        try:
+            await ensure_identity(self._operator, story, identity)
+        except ForeignIdentity as error:
+            apply.record(self._recorder, run, [Event("Warning", "IdentityRefused", str(error))])
+            raise

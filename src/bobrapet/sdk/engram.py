@@ -44,6 +44,11 @@ class Engram(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<engram {self.name}>"
 
+    @property
+    def is_async(self) -> bool:
+        """Whether calling gives a coroutine; by the code's own flag, `inspect` would be a large import for one bit."""
+        return bool(self.function.__code__.co_flags & 0x80)
+
     def signature(self) -> Signature:
         """Raises TypeError when the function takes something that a step cannot give."""
         return _signature(self.function)
@@ -63,11 +68,6 @@ def engram(function: Callable[P, R]) -> Engram[P, R]:
     whether another attempt makes sense, any other is terminal.
     """
     return Engram(function, function.__name__)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling gives a coroutine; by the code's own flag, `inspect` would be a large import for one bit."""
-    return bool(getattr(function, "__code__", None) and function.__code__.co_flags & 0x80)
 
 
 def _signature(function: Callable[..., Any] | Callable[..., Awaitable[Any]]) -> Signature:

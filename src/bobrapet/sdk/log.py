@@ -30,7 +30,12 @@ class Log:
         self._secrets = secrets
         self._stream = stream
         self._about: dict[str, Any] = (
-            {"storyrun": step.story_run, "step": step.step, "steprun": step.step_run, "attempt": step.attempt or 0}
+            {
+                "storyrun": step.story_run,
+                "step": step.step,
+                "steprun": step.step_run,
+                "attempt": (step.attempt or 0) + 1,
+            }
             if step
             else {}
         )

@@ -10,11 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bobrapet.sdk.codec import decode, encode
 from bobrapet.sdk.context import Context
-from bobrapet.sdk.engram import Engram, Signature, is_async
 from bobrapet.sdk.environment import Environment, identity
 from bobrapet.sdk.errors import (
     ComponentFault,
@@ -28,6 +27,9 @@ from bobrapet.sdk.interrupts import Interrupts
 from bobrapet.sdk.log import Log, adopt_standard_logging
 from bobrapet.sdk.outcome import EXIT_UNREPORTED, Failed, Outcome, Succeeded, failure, status_patch
 from bobrapet.sdk.report import Fenced, Reporter, ReportError, ReportTooLarge
+
+if TYPE_CHECKING:
+    from bobrapet.sdk.engram import Engram, Signature
 
 EXIT_NOT_A_STEP = 2
 
@@ -69,7 +71,7 @@ def _run(component: Engram[..., Any], environment: Environment, log: Log, hidden
     try:
         with Interrupts(environment.timeout) as interrupts:
             arguments = _arguments(component.signature(), environment, log)
-            if is_async(component.function):
+            if component.is_async:
                 result = _run_coroutine(component.function(**arguments), interrupts)
             else:
                 result = component.function(**arguments)

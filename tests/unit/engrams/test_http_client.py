@@ -225,3 +225,8 @@ def test_a_malformed_timeout_names_itself(timeout: str) -> None:
 def test_a_certificate_that_nobody_vouches_for_is_terminal(serve: Callable[..., Server]) -> None:
     error = failure(serve().url.replace("http:", "https:"))
     assert (error.code, error.exit_class) == ("HTTP_TLS", "terminal")
+
+
+def test_an_error_page_for_browsers_stays_out_of_the_message(serve: Callable[..., Server]) -> None:
+    error = failure(serve(404, b"<html><body>Nothing here</body></html>", Content_Type="text/html").url)
+    assert str(error).endswith(": 404 Not Found")

@@ -9,6 +9,7 @@ import pytest
 from bobrapet.api import StepRun, StoryRun, labels
 from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Job, Secret, ServiceAccount
+from bobrapet.reconcilers.identity import ForeignIdentity
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import Conflict, ConnectionFailed, RequestEntityTooLarge
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
@@ -254,3 +255,16 @@ def _lose(world: World, when: str, number: int) -> list[str]:
 
     setattr(world, when, lose)
     return lost
+
+
+async def test_an_account_of_somebody_else_holds_the_run_up_and_an_event_says_why() -> None:
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "etl-engram-runner", "namespace": NAMESPACE},
+    }
+    world = World(template(), engram(), story(step("fetch")), storyrun(), foreign)
+    with pytest.raises(ForeignIdentity):
+        await world.settle()
+    assert ("Warning", "IdentityRefused") in [(kind, reason) for kind, reason, _ in world.recorder.events]
+    assert (await world.client.list(Job)).items == []
