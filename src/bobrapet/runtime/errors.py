@@ -29,6 +29,7 @@ ControllerRuntimeError
 │   ├── NotRegistered            a class that the scheme does not know
 │   ├── NoKindMatch              a kind that the API server does not serve (now)
 │   ├── MissingResourceVersion   an update without the version it is based on (CLI-4)
+│   ├── UndecodableObject        an object that does not fit the class it was read as
 │   ├── UnsupportedOperation     e.g. update of a metadata-only object (CLI-5)
 │   └── NamespaceMismatch        namespace of object and client differ, or is missing
 └── (further branches live with their folder: controllerutil, cache, controller, leaderelection)
@@ -225,6 +226,10 @@ class NoKindMatch(ClientError):
 
 class MissingResourceVersion(ClientError):
     """An update says nothing about the state it is based on, so it could overwrite the work of others."""
+
+
+class UndecodableObject(ClientError):
+    """An object that the server holds does not fit the class it was read as: the class is too strict, or too old."""
 
 
 class UnsupportedOperation(ClientError):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 
+from bobrapet.runtime.errors import UndecodableObject
 from bobrapet.runtime.scheme.schema import GroupVersionKind
 
 
@@ -350,8 +351,13 @@ def to_dict(obj: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], raw: dict[str, Any]) -> T:
-    """The opposite of `to_dict`."""
-    made: T = cls.model_validate(raw)  # type: ignore[attr-defined]
+    """The opposite of `to_dict`. Raises `UndecodableObject`, naming the object, when it does not fit the class."""
+    try:
+        made: T = cls.model_validate(raw)  # type: ignore[attr-defined]
+    except ValueError as error:  # what pydantic raises is one
+        metadata = raw.get("metadata") or {}
+        key = ObjectKey(metadata.get("namespace") or "", metadata.get("name") or "")
+        raise UndecodableObject(f"{raw.get('kind') or cls.__name__} {key} does not fit its model: {error}") from error
     return made
 
 

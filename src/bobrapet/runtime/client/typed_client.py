@@ -35,6 +35,9 @@ T = TypeVar("T")
 PAGE_SIZE = 500
 """Objects a live list asks for at once: client-go's number; larger pages block the server's etcd range (CLI-22)."""
 
+WATCH_GRACE = 5.0
+"""Seconds of silence that a watch may last beyond the time limit that the server was given."""
+
 BUILT_IN_GROUPS = frozenset({
     "", "apps", "autoscaling", "batch", "extensions", "policy",
     "admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io", "authentication.k8s.io",
@@ -133,7 +136,10 @@ class TypedClient:
             params["allowWatchBookmarks"] = "true"
         if timeout_seconds is not None:
             params["timeoutSeconds"] = str(timeout_seconds)
-        async with self._rest.stream(resource.collection(namespace), params, accept=self.accept) as lines:
+        # A server that has hung up does not always say so; after its own time limit it can only be gone.
+        idle = None if timeout_seconds is None else timeout_seconds + WATCH_GRACE
+        path = resource.collection(namespace)
+        async with self._rest.stream(path, params, accept=self.accept, idle_timeout=idle) as lines:
             yield self._events(cls, resource, lines.__aiter__())
 
     async def get_subresource(self, name: str, obj: Any, cls: type[T]) -> T:

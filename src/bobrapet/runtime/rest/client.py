@@ -39,6 +39,11 @@ MAX_RETRIES = 10
 CONNECT_TIMEOUT = 10.0
 """Seconds for the TCP and TLS handshakes."""
 
+ANSWER_TIMEOUT = 20.0
+"""Seconds until a stream that was asked for begins."""
+
+ANYTHING = "*/*"
+
 log = logging.getLogger(__name__)
 
 
@@ -134,13 +139,29 @@ class RestClient:
         *,
         accept: str = JSON,
         idle_timeout: float | None = None,
-        connect_timeout: float = 30.0,
+        connect_timeout: float = CONNECT_TIMEOUT + ANSWER_TIMEOUT,
     ) -> AsyncIterator[LineStream]:
-        """Opens a GET whose answer is read line by line, a watch or a log.
+        """Opens a GET whose answer is read line by line: a watch. Empty lines are left out.
 
         There is no limit on its whole length. `idle_timeout` is the longest silence in seconds before `RequestTimeout`;
         `connect_timeout` limits the wait for the first byte of the answer. Nothing is retried except a 401 once.
         """
+        async with self.stream_raw(
+            path, params, accept=accept, idle_timeout=idle_timeout, connect_timeout=connect_timeout
+        ) as chunks:
+            yield LineStream(chunks)
+
+    @asynccontextmanager
+    async def stream_raw(
+        self,
+        path: str,
+        params: Params = None,
+        *,
+        accept: str = ANYTHING,
+        idle_timeout: float | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT + ANSWER_TIMEOUT,
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """As `stream`, with the bytes as they come: a log."""
         call = _Call(
             method="GET",
             url=self._url(path, params),
@@ -150,7 +171,7 @@ class RestClient:
         async with self._transport.connections() as connections:
             response = await self._open(connections, call, connect_timeout)
             try:
-                yield LineStream(_chunks(call, response))
+                yield _chunks(call, response)
             finally:
                 response.close()
 

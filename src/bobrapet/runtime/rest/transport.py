@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from bobrapet.runtime.errors import ConnectionFailed
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.rest.credentials import Credentials
 from bobrapet.runtime.rest.metrics import OBSERVERS, RequestObserver
@@ -54,6 +55,8 @@ class Transport:
 
     @asynccontextmanager
     async def connections(self) -> AsyncIterator[Connections]:
+        if self.closed:
+            raise ConnectionFailed("the client is closed")
         current = self._fresh()
         current.users += 1
         try:

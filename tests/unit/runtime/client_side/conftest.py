@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from bobrapet.runtime.clock import FakeClock, settle
-from bobrapet.runtime.envtest import Environment
+from bobrapet.runtime.envtest import Environment, Options
 from tests.unit.runtime.client_side.stub import StubServer
 
 
@@ -37,13 +37,19 @@ async def stub() -> AsyncIterator[StubServer]:
 
 
 @pytest.fixture(scope="session")
-def environment() -> Iterator[Environment]:
-    """The real control plane, one for all tests of a run."""
+def assets() -> str:
+    """The folder with the programs of the real control plane."""
     if not os.environ.get("KUBEBUILDER_ASSETS"):
         if os.environ.get("CI") == "true":
             pytest.fail("KUBEBUILDER_ASSETS is not set; hack/envtest prints what belongs there")
         pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane")
-    with Environment() as started:
+    return os.environ["KUBEBUILDER_ASSETS"]
+
+
+@pytest.fixture(scope="session")
+def environment(assets: str) -> Iterator[Environment]:
+    """The real control plane, one for all tests of a run."""
+    with Environment(Options(assets=assets)) as started:
         yield started
 
 

@@ -25,6 +25,7 @@ from bobrapet.runtime.errors import (
     MissingResourceVersion,
     NamespaceMismatch,
     NotFound,
+    UndecodableObject,
     UnsupportedOperation,
 )
 from bobrapet.runtime.retry import DEFAULT_BACKOFF, DEFAULT_RETRY, Backoff, retry_on_conflict
@@ -448,6 +449,13 @@ async def test_other_subresources() -> None:
     eviction = Unstructured.of("policy/v1", "Eviction")({"metadata": {"name": "p", "namespace": "n"}})
     await client.sub_resource("eviction").create(pod, eviction)
     assert await get_or_none(client, Pod, ObjectKey("n", "p")) is None
+
+
+async def test_an_object_that_does_not_fit_its_model_is_named(client: FakeClient) -> None:
+    await client.create(AnyWidget({"metadata": {"name": "odd", "namespace": "default"}, "spec": {"size": "huge"}}))
+    for read in (lambda: client.get(Widget, ObjectKey("default", "odd")), lambda: client.list(Widget)):
+        with pytest.raises(UndecodableObject, match=r"(?s)Widget default/odd does not fit.*spec\.size"):
+            await read()
 
 
 async def test_names_in_urls_are_escaped(client: FakeClient) -> None:

@@ -321,8 +321,8 @@ async def _refusal(client: ApiClient) -> str:
 
 
 @real
-async def test_an_environment_of_its_own_survives_what_tests_do_to_it() -> None:
-    environment = Environment(Options(controllers=False))
+async def test_an_environment_of_its_own_survives_what_tests_do_to_it(assets: str) -> None:
+    environment = Environment(Options(assets=assets, controllers=False))
     config = await asyncio.to_thread(environment.start)
     folder = environment._folder
     assert folder is not None

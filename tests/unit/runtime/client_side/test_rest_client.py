@@ -305,6 +305,25 @@ async def test_a_stream_gives_lines_as_they_come(stub: StubServer) -> None:
     assert [line for batch in batches for line in batch] == [b'{"a":1}', b'{"b":2}', b"last"]
 
 
+async def test_a_raw_stream_keeps_every_byte(stub: StubServer) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await lines_of(b"one\n\n", b"\r\ntwo", request=request)
+
+    stub.handler = answer
+    async with RestClient(stub.config()) as rest, rest.stream_raw("/log", {"follow": "true"}) as chunks:
+        assert b"".join([chunk async for chunk in chunks]) == b"one\n\n\r\ntwo"
+    assert stub.seen[0].headers["Accept"] == "*/*"
+
+
+async def test_a_closed_client_stays_closed(stub: StubServer) -> None:
+    rest = RestClient(stub.config())
+    await rest.request("GET", "/x")
+    await rest.close()
+    await rest.close()
+    with pytest.raises(ConnectionFailed, match="closed"):
+        await rest.request("GET", "/x")
+
+
 async def test_a_stream_that_is_refused_raises_before_it_begins(stub: StubServer) -> None:
     stub.answer(failure(410, "Expired", "too old"), failure(429, "TooManyRequests", Retry_After="9"))
     async with RestClient(stub.config()) as rest:
