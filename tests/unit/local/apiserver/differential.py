@@ -462,8 +462,9 @@ def comparable(code: int, body: Any) -> Any:
     if body.get("kind") == "Status":
         details = body.get("details") or {}
         details.pop("uid", None)
+        # A set: the real one tells some faults twice.
         causes = sorted(
-            (c.get("reason", ""), c.get("field", ""), _text(c.get("message", ""))) for c in details.pop("causes", [])
+            {(c.get("reason", ""), c.get("field", ""), _text(c.get("message", ""))) for c in details.pop("causes", [])}
         )
         return code, body.get("reason"), _message(body.get("message")), details, causes
     for item in [body, *(body.get("items") or [])]:
