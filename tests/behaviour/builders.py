@@ -44,7 +44,7 @@ def story(name: str, namespace: str, *steps: Object, **spec: Any) -> Object:
     }
 
 
-def storyrun(name: str, namespace: str, story_name: str, **inputs: Any) -> Object:
+def storyrun(name: str, namespace: str, story_name: str, inputs: Object | None = None) -> Object:
     spec: Object = {"storyRef": {"name": story_name}}
     if inputs:
         spec["inputs"] = inputs

@@ -169,6 +169,11 @@ class Cluster:
                 preload_content=False,
                 timeout=urllib3.Timeout(connect=10, read=left + 1),
             )
+            if response.status != 200:
+                # A server that is not ready for this kind yet says when to come again.
+                time.sleep(min(left, float(response.headers.get("Retry-After", 1))))
+                response.close()
+                continue
             try:
                 pending = b""
                 for chunk in response.stream(amt=None, decode_content=True):

@@ -15,7 +15,7 @@ from tests.behaviour.worlds import World
 
 def finish(world: World, namespace: str, *steps: Object, inputs: Object | None = None, **spec: Any) -> Object:
     """Runs a Story of these steps to its end and gives the StoryRun."""
-    world.cluster.apply(story("s", namespace, *steps, **spec), storyrun("r", namespace, "s", **(inputs or {})))
+    world.cluster.apply(story("s", namespace, *steps, **spec), storyrun("r", namespace, "s", inputs))
     return world.cluster.wait_run(namespace, "r")
 
 
@@ -124,13 +124,13 @@ def test_a_step_whose_condition_is_false_is_skipped_and_reads_as_null(world: Wor
         world,
         namespace,
         step("a", "echo", if_="{{ inputs.go }}"),
-        step("b", "echo", "a", with_={"seen": "{{ steps.a.output.deep.value }}"}),
+        step("b", "echo", "a", with_={"seen": '{{ steps.a.output.deep.value | default "nothing" }}'}),
         inputs={"go": False},
         output={"seen": "{{ steps.b.output.seen }}"},
     )
     assert run["status"]["phase"] == "Succeeded", run["status"]
     assert run["status"]["stepStates"]["a"]["phase"] == "Skipped"
-    assert run["status"]["output"] == {"seen": None}
+    assert run["status"]["output"] == {"seen": "nothing"}
 
 
 def test_a_key_that_a_finished_step_does_not_have_fails_its_reader_and_names_those_that_exist(
@@ -194,7 +194,7 @@ def test_an_image_that_nobody_provides_is_told_with_the_way_out(world: World, na
 def test_a_run_of_inputs_that_violate_the_schema_fails_before_any_step(world: World, namespace: str) -> None:
     schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
     world.cluster.apply(story("s", namespace, step("a", "echo"), inputsSchema=schema))
-    world.cluster.create(storyrun("r", namespace, "s", n="three"))
+    world.cluster.create(storyrun("r", namespace, "s", {"n": "three"}))
     run = world.cluster.wait_run(namespace, "r")
     assert run["status"]["phase"] == "Failed"
     assert condition(run, "Ready")["reason"] == "InputSchemaFailed"
