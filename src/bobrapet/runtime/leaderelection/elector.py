@@ -137,7 +137,8 @@ class LeaderElector:
                     leading.cancel()
                     await asyncio.wait([leading])
                     self.lock.record_event("stopped leading")
-                if self._release_on_cancel and self.is_leader():
+                # A lease that ran out is no longer ours to give: not even this write may leave then.
+                if self._release_on_cancel and self.is_leader() and not self._is_expired():
                     await self._release()
             self._callbacks.on_stopped_leading()
 
@@ -152,13 +153,13 @@ class LeaderElector:
 
     async def _renew(self) -> None:
         while True:
+            await self._clock.sleep(self._retry_period)
             renewed = False
             with cancel_after(self._clock, self._renew_deadline):
                 while not (renewed := await self._try_acquire_or_renew()) and not self._is_expired():
                     await self._clock.sleep(self._retry_period)
             if not renewed:
                 return
-            await self._clock.sleep(self._retry_period)
 
     # One try
 
