@@ -25,6 +25,7 @@ RBAC: Final = (
     Rule("bubustack.io", ("stories/finalizers",), ("update",)),
     Rule("bubustack.io", ("engrams",), READ),
     Rule("runs.bubustack.io", ("storyruns",), READ),
+    Rule("transport.bubustack.io", ("transports",), READ),
 )
 
 StoryRunMetadata: Final = PartialObjectMetadata.of(StoryRun.API_VERSION, StoryRun.KIND)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bobrapet.api import StepRun, StoryRun, labels
 from bobrapet.reconcilers.apply import merge_patch
@@ -268,3 +271,47 @@ async def test_an_account_of_somebody_else_holds_the_run_up_and_an_event_says_wh
         await world.settle()
     assert ("Warning", "IdentityRefused") in [(kind, reason) for kind, reason, _ in world.recorder.events]
     assert (await world.client.list(Job)).items == []
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(lost=st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=6), seed=st.integers(0, 3))
+async def test_many_lost_writes_and_failing_attempts_end_as_a_calm_run_does(
+    lost: list[tuple[int, bool]], seed: int
+) -> None:
+    """A diamond whose first step fails `seed` times: whatever writes are lost on the way, each step succeeds once."""
+    retry = {"retry": {"maxRetries": 3, "delay": "1s", "backoff": "constant"}}
+    world = World(
+        template(),
+        engram(),
+        story(step("a", execution=retry), step("b", "a"), step("c", "a"), step("d", "b", "c")),
+        storyrun(),
+    )
+    seen = count()
+    before = {number for number, happened in lost if not happened}
+    after = {number for number, happened in lost if happened}
+    current = -1
+
+    def lose_before(write: str) -> None:
+        nonlocal current
+        current = next(seen)
+        if current in before:
+            raise ConnectionFailed("refused")
+
+    def lose_after(write: str) -> None:
+        if current in after:
+            raise ConnectionFailed("the answer was lost")
+
+    world.before, world.after = lose_before, lose_after
+    for attempt in range(seed):
+        await world.sleep(3)
+        await world.component_reports("run1-a", phase="Failed", exitClass="retry", lastFailureMsg=f"try {attempt}")
+        await world.settle()
+    for name in ("run1-a", "run1-b", "run1-c", "run1-d"):
+        await world.sleep(4)
+        assert (await world.environment(name))["BUBU_STEP_ATTEMPT"] == (str(seed) if name == "run1-a" else "0")
+        await succeed(world, name)
+    await world.sleep(4)
+    run = await world.run()
+    assert run.status.phase == "Succeeded"
+    assert run.status.completed == ["a", "b", "c", "d"]
+    assert (await world.step("run1-a")).status.retries == seed
