@@ -143,6 +143,8 @@ async def test_a_pod_is_bound_run_reported_and_its_output_kept(cluster: Cluster)
     ended = states(pod)["engram"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (0, "Completed")
     assert ended["startedAt"] <= ended["finishedAt"]
+    assert [entry["status"] for entry in pod["status"]["conditions"] if entry["type"] == "PodScheduled"] == ["True"]
+    assert pod["metadata"]["generation"] == 1
     assert (pod["status"]["podIP"], pod["status"]["hostIP"]) == ("127.0.0.1", "127.0.0.1")
     assert sorted((await cluster.logs()).splitlines()) == ["err", "out"]
 

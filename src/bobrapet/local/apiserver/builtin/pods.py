@@ -46,6 +46,11 @@ class PodStrategy(Strategy):
         _tolerate_lost_nodes(spec)
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
 
+    def prepare_update(self, obj: Object, old: Object, writing: Writing) -> None:
+        """A binding sets the node and the condition that tells it, and is no new generation."""
+        if writing.subresource != "binding":
+            super().prepare_update(obj, old, writing)
+
     def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
         """Containers have names and images; of a running pod almost nothing changes."""
         faults = pod_spec_errors(obj["spec"], "spec")
