@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,10 @@ RBAC = "rbac.authorization.k8s.io"
 
 @pytest.fixture
 def environment() -> Iterator[Environment]:
+    if not os.environ.get("KUBEBUILDER_ASSETS"):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "KUBEBUILDER_ASSETS is not set: see hack/envtest"
+        )
     with Environment() as started:
         yield started
 
