@@ -84,10 +84,15 @@ class Status(Model):
     """Members that the CRD requires as soon as the status is not empty."""
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
-        self._complete()
+        self.complete()
         return super().model_dump(**options)
 
-    def _complete(self) -> None:
+    def model_dump_json(self, **options: Any) -> str:
+        self.complete()
+        return super().model_dump_json(**options)
+
+    def complete(self) -> None:
+        """Marks the members that have to be written, if anything is."""
         if self.model_fields_set:
             self.__pydantic_fields_set__.update(self.ALWAYS)
 
@@ -128,14 +133,22 @@ class KubernetesObject(Model):
             self.kind = self.KIND
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
+        self._complete()
+        return super().model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        self._complete()
+        return super().model_dump_json(**options)
+
+    def _complete(self) -> None:
+        """Marks metadata and status as set when something in them was assigned after they came from their default."""
         written = self.__pydantic_fields_set__
         if "metadata" not in written and self.metadata.model_fields_set:
             written.add("metadata")
         status = getattr(self, "status", None)
         if isinstance(status, Status) and status.model_fields_set:
             written.add("status")
-            status._complete()
-        return super().model_dump(**options)
+            status.complete()
 
     @classmethod
     def group(cls) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -79,6 +80,8 @@ def test_an_object_made_in_python_is_whole() -> None:
     # The CRD requires retries as soon as there is a status.
     assert wire["status"] == {"phase": "Running", "retries": 0}
     assert run.status.model_dump(mode="json", by_alias=True, exclude_unset=True) == wire["status"]
+    assert json.loads(run.model_dump_json(by_alias=True, exclude_unset=True)) == wire
+    assert json.loads(run.status.model_dump_json(by_alias=True, exclude_unset=True)) == wire["status"]
 
 
 def test_an_unset_collection_cannot_be_changed_in_place() -> None:
