@@ -328,7 +328,7 @@ class PodWorker:
             message = tail(run.log.path, MESSAGE_LINES, MESSAGE_BYTES) if run.log else ""
         return Terminated(
             exit_code=end.code,
-            reason="Completed" if end.code == 0 else "Error",
+            reason="OOMKilled" if end.out_of_memory else "Completed" if end.code == 0 else "Error",
             finished_at=end.at,
             started_at=process.started_at,
             message=message,

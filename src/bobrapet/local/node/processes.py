@@ -38,21 +38,29 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a container ended: code 128 + `signal` when a signal ended it (0: none), `max_rss` in bytes."""
+    """How a container ended: code 128 + `signal` when a signal ended it (0: none), `max_rss` in bytes.
+
+    `out_of_memory`: the kernel killed for lack of memory while the container ran, and nobody here sent the SIGKILL that
+    ended it.
+    """
 
     code: int
     signal: int
     at: datetime
     max_rss: int = 0
+    out_of_memory: bool = False
 
 
 class Process:
     """A running container. It is over when its main process ended and no descendant is left."""
 
-    def __init__(self, channel: _Channel, pid: int, started_at: datetime) -> None:
+    def __init__(self, channel: _Channel, pid: int, started_at: datetime, oom_kills: Callable[[], int]) -> None:
         self.pid = pid
         self.started_at = started_at
         self._channel = channel
+        self._killed = False
+        self._oom_kills = oom_kills
+        self._oom_kills_before = oom_kills()
         self._exit: asyncio.Task[Exit] = asyncio.ensure_future(self._await_exit())
 
     def send_signal(self, number: int) -> None:
@@ -61,6 +69,7 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL for the whole tree."""
+        self._killed = True
         self.send_signal(signal.SIGKILL)
 
     async def wait(self) -> Exit:
@@ -78,7 +87,9 @@ class Process:
             self._channel.close()
         if message is None:
             return Exit(UNKNOWN_EXIT_CODE, signal.SIGKILL, datetime.now(UTC))
-        return Exit(message["code"], message["signal"], _moment(message["at"]), message["max_rss"])
+        number, code = message["signal"], message["code"]
+        starved = number == signal.SIGKILL and not self._killed and self._oom_kills() > self._oom_kills_before
+        return Exit(code, number, _moment(message["at"]), message["max_rss"], starved)
 
 
 class Launcher:
@@ -87,7 +98,9 @@ class Launcher:
     When the Python process that holds this object ends, however it ends, everything that was started ends too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, oom_kills: Callable[[], int] | None = None) -> None:
+        """`oom_kills`: counts what the kernel ever killed for lack of memory. None: /proc/vmstat."""
+        self._oom_kills = oom_kills or _oom_kills
         self._control: socket.socket | None = None
         self._launcher: subprocess.Popen[bytes] | None = None
         self._running: set[Process] = set()
@@ -132,7 +145,7 @@ class Launcher:
         except BaseException:
             channel.close()
             raise
-        process = Process(channel, message["pid"], _moment(message["at"]))
+        process = Process(channel, message["pid"], _moment(message["at"]), self._oom_kills)
         self._running.add(process)
         process.on_exit(self._running.discard)
         return process
@@ -235,6 +248,14 @@ async def _ended(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _oom_kills() -> int:
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"oom_kill ")), 0)
+    except OSError:
+        return 0
 
 
 def _moment(nanoseconds: int) -> datetime:

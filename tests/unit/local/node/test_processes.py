@@ -225,6 +225,22 @@ async def test_closing_the_launcher_kills_what_still_runs(output: Output) -> Non
 
 
 @pytest.mark.parametrize(
+    ("kills_before", "kills_after", "by_us", "starved"),
+    [(3, 4, False, True), (3, 3, False, False), (3, 4, True, False)],
+)
+async def test_a_kill_by_the_kernel_for_lack_of_memory_is_told_from_others(
+    output: Output, kills_before: int, kills_after: int, by_us: bool, starved: bool
+) -> None:
+    counts = iter((kills_before, kills_after))
+    launcher = Launcher(oom_kills=lambda: next(counts))
+    process = await start(launcher, output, "sh", "-c", "sleep 600" if by_us else "kill -9 $$")
+    if by_us:
+        process.kill()
+    assert (await process.wait()).out_of_memory is starved
+    await launcher.aclose()
+
+
+@pytest.mark.parametrize(
     ("argv", "cwd", "message"),
     [
         (["no-such-program"], "/", "No such file or directory"),
