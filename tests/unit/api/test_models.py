@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -31,6 +31,7 @@ from bobrapet.api.timestamps import TimeError, format_deadline, format_micro_tim
 from bobrapet.validation import check_structure
 from tests.unit.api.strategies import SCHEMAS, values
 
+FEW = settings().max_examples // 4  # these examples are large
 NOW = datetime(2026, 1, 1, 10, 0, 0, 123_456, tzinfo=UTC)
 
 
@@ -121,6 +122,7 @@ def test_enums_are_words() -> None:
 SMALL = {"Engram", "EngramTemplate", "StoryRun", "StepRun", "StoryTrigger", "EffectClaim", "TransportBinding"}
 
 
+@settings(max_examples=FEW)
 @given(st.data())
 @pytest.mark.parametrize("kind", [kind for kind in api.KINDS if kind.KIND in SMALL], ids=lambda kind: kind.KIND)
 def test_a_random_object_round_trips_unchanged(kind: Any, data: st.DataObject) -> None:

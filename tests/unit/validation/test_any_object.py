@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bobrapet.api import KINDS
@@ -14,6 +14,7 @@ from bobrapet.validation import check_manifest, with_defaults, with_schema_defau
 from tests.unit.api.strategies import SCHEMAS, values
 from tests.unit.validation.builders import engram, manifest, scene, story, template
 
+FEW = settings().max_examples // 4  # these examples are large
 AROUND = scene(
     engram("a"),
     template(inputSchema={"type": "object", "required": ["a"]}),
@@ -42,6 +43,7 @@ def _objects(kind: Any, data: st.DataObject) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.KIND != "Impulse"], ids=lambda kind: kind.KIND)
+@settings(max_examples=FEW)
 @given(st.data())
 def test_every_object_gets_an_answer(kind: Any, data: st.DataObject) -> None:
     written = _objects(kind, data)
@@ -53,6 +55,7 @@ def test_every_object_gets_an_answer(kind: Any, data: st.DataObject) -> None:
     check_manifest(admitted, AROUND, old=filled)
 
 
+@settings(max_examples=FEW)
 @given(_json)
 def test_anything_in_a_primitive_gets_an_answer(block: Any) -> None:
     for step_type in ("sleep", "stop", "wait", "gate", "parallel", "executeStory", "condition"):
