@@ -177,6 +177,8 @@ class Pass(Work):
 
     def _recreate(self, node: Node, state: State) -> None:
         """The state says that it runs, but there is no StepRun: not visible yet, never created, or deleted."""
+        if self.ending is not None and node.block is Block.MAIN:
+            return  # a run that is ending makes nothing again
         if not self.is_certainly_gone(state):
             self.reasons[node.name] = Starting()
             return
@@ -479,7 +481,7 @@ class Pass(Work):
                 self.reasons[node.name] = AwaitsRun(name)
             elif state.child:
                 self.fail(node.name, "ReferenceNotFound", f'StoryRun "{name}" was deleted')
-            else:
+            elif self.ending is None or node.block is not Block.MAIN:
                 self._start_child(node, state)
             return
         if why := stories.spoofed(child, self.run_object, node.step, self.story):

@@ -53,9 +53,13 @@ def end_topology(work: Work) -> None:
 
 
 def is_compensation_due(work: Work) -> bool:
+    """Whether compensations run. Those that have begun go on, whatever happens."""
+    begun = (work.states.get(node.name) for node in work.graph.block(Block.COMPENSATIONS))
+    if any(state is not None and state.phase is not Phase.SKIPPED for state in begun):
+        return True
     match work.ending:
         case None:
-            return bool(work.failures(Block.MAIN))
+            return work.has_failed
         case Ending(cause=Cause.STOP, phase=phase):
             return phase is Phase.FAILED
         case Ending(cause=Cause.TIMEOUT):

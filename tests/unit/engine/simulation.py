@@ -19,6 +19,7 @@ from bobrapet.api import StepRun, Story, StoryRun
 from bobrapet.api.enums import Phase
 from bobrapet.api.timestamps import format_time
 from bobrapet.config.operator import OperatorConfig
+from bobrapet.engine.graph import branches_of
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.run import plan as plan_run
 from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
@@ -79,6 +80,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.engram, self.template = engram(), template()
+        self.child_story = story("x", name="child")
         self._create("run", {"metadata": {"name": "r1", "namespace": "wf"}, "spec": {"storyRef": {"name": "s"}}})
 
     # The API server
@@ -151,6 +153,9 @@ class Simulation:
                 if cancel.name in self.truth["step"]:
                     self._patch("step", cancel.name, cancel.patch, None)
                 self._maybe_crash()
+            for child in plan.children:
+                self._create("run", child.to_wire())
+                self._maybe_crash()
             for delete in plan.deletes:
                 item = self.truth["step"].get(delete.name)
                 if item is not None and item["metadata"]["uid"] == delete.uid:
@@ -197,6 +202,10 @@ class Simulation:
         return RunSnapshot(
             run=StoryRun.model_validate(run),
             story=self.story,
+            stories={"wf/child": self.child_story},
+            children={
+                name: StoryRun.model_validate(item) for name, item in self._view("run", live).items() if name != "r1"
+            },
             steps={name: StepRun.model_validate(item) for name, item in self._view("step", live).items()},
             engrams={"wf/worker": self.engram},
             templates={"worker-template": self.template},
@@ -214,6 +223,7 @@ class Simulation:
             engram=self.engram,
             template=self.template,
             siblings=steps,
+            children={key: StoryRun.model_validate(item) for key, item in self._view("run").items() if key != "r1"},
             job=self._view("job").get(name),
         )
 
@@ -238,6 +248,8 @@ class Simulation:
             raise Broken(f"{name}: runs again after its end was recorded")
         self.executions[name] = self.executions.get(name, 0) + 1
         script = self.scripts[step.spec.step_id].at(attempt)
+        if script == "ok" and self.random.random() < 0.02:
+            script = "lost"  # the Job disappears under the process, as if somebody deleted it
         self.processes.append(Process(name, attempt, self.truth["job"][name]["metadata"]["uid"], script))
         return True
 
@@ -246,6 +258,11 @@ class Simulation:
         if not self.processes:
             return
         process = self.random.choice(self.processes)
+        if process.script == "lost":
+            self.processes.remove(process)
+            if self.truth["job"].get(process.step, {}).get("metadata", {}).get("uid") == process.job:
+                self._write("job", process.step, None)
+            return
         step = self.truth["step"].get(process.step)
         reports = {"ok": "Succeeded", "retry": "Failed", "terminal": "Failed"}
         if step is not None and not process.has_reported and process.script in reports:
@@ -278,7 +295,7 @@ class Simulation:
 
     def _check_transition(self, kind: str, name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         before, after = old.get("status") or {}, new.get("status") or {}
-        if kind == "run":
+        if kind == "run" and name == "r1":
             phase = before.get("phase")
             if phase and Phase(phase).is_terminal and after.get("phase") != phase:
                 raise Broken(f"the run went from {phase} to {after.get('phase')}")
@@ -304,11 +321,12 @@ class Simulation:
         states = (self.truth["run"]["r1"].get("status") or {}).get("stepStates") or {}
         if Phase(self.truth["run"]["r1"]["status"]["phase"]).is_terminal:
             raise Broken(f"{start.metadata.name} starts in a run that has ended")
-        mine = states.get(start.spec.step_id)
+        mine = states.get(start.metadata.labels.get("bubustack.io/parent-step") or start.spec.step_id)
         if mine is not None and Phase(mine["phase"]).is_terminal:
             raise Broken(f"{start.metadata.name} starts again after its end was recorded")
+        parent = start.metadata.labels.get("bubustack.io/parent-step", "")
         for step in self.story.spec.steps:
-            if step.name != start.spec.step_id:
+            if step.name != (parent or start.spec.step_id):
                 continue
             for need in step.needs:
                 state = states.get(need)
@@ -320,12 +338,13 @@ class Simulation:
     def run(self, at_most: int = 4_000) -> None:
         """Lets things happen in random order until the run has ended and everything is quiet."""
         for _ in range(at_most):
-            self._something_happens()
+            self.step()
             if self._is_over():
                 return
         raise Broken(f"the run does not end: {self.truth['run']['r1'].get('status')}")
 
-    def _something_happens(self) -> None:
+    def step(self) -> None:
+        """One thing happens, whatever it is."""
         kind = self.random.random()
         if kind < 0.35:
             which = self.random.choice(list(self.logs))
@@ -338,10 +357,28 @@ class Simulation:
             names = sorted(self._view("step"))
             if names:
                 self.reconcile_step(self.random.choice(names))
-        elif kind < 0.95:
+        elif kind < 0.92:
             self.component_acts()
+        elif kind < 0.95:
+            self._somebody_acts()
         else:
             self.now += timedelta(seconds=self.random.choice([0.3, 1, 3]))
+
+    def _somebody_acts(self) -> None:
+        """A person approves a gate, or a child run ends."""
+        states = (self.truth["run"]["r1"].get("status") or {}).get("stepStates") or {}
+        spec = self.story.spec
+        for step in (*spec.steps, *spec.compensations, *spec.finally_):
+            if step.type == "gate" and states.get(step.name, {}).get("phase") == "Paused":
+                self._patch("run", "r1", {"status": {"gates": {step.name: {"state": "Approved"}}}}, None)
+        for name, run in list(self.truth["run"].items()):
+            if name != "r1" and not (run.get("status") or {}).get("phase"):
+                does = self.scripts[run["metadata"]["labels"]["bubustack.io/parent-step"]].at(0)
+                phase = "Succeeded" if does == "ok" else "Failed"
+                self._patch("run", name, {"status": {"phase": phase, "output": {"v": 1}}}, None)
+
+    def request_cancel(self) -> None:
+        self._patch("run", "r1", {"spec": {"cancelRequested": True}}, None)
 
     def _is_over(self) -> bool:
         phase = (self.truth["run"]["r1"].get("status") or {}).get("phase")
@@ -380,6 +417,18 @@ def interpret(story: Story, scripts: Mapping[str, Script]) -> tuple[str, dict[st
     def execute(step: Any) -> str:
         if step.if_ and "false" in step.if_:
             return "Skipped"
+        match step.type:
+            case None:
+                return attempts(step)
+            case "executeStory":
+                return "Succeeded" if scripts[step.name].at(0) == "ok" else "Failed"
+            case "parallel":
+                ends = [attempts(branch) for branch in branches_of(step)]
+                return "Failed" if "Failed" in ends else "Succeeded"
+            case _:
+                return "Succeeded"
+
+    def attempts(step: Any) -> str:
         retries = step.execution.retry.max_retries if step.execution and step.execution.retry else 3
         for attempt in range((retries or 0) + 1):
             does = scripts[step.name].at(attempt)
@@ -412,8 +461,12 @@ def interpret(story: Story, scripts: Mapping[str, Script]) -> tuple[str, dict[st
     return "Succeeded", states
 
 
-def random_story(random: Random, *, go_on: bool) -> tuple[Story, dict[str, Script]]:
-    """A random graph of Engram steps with random components."""
+def random_story(random: Random, *, go_on: bool, ends_early: bool = False) -> tuple[Story, dict[str, Script]]:
+    """A random graph of steps of all kinds with random components.
+
+    Args:
+        ends_early: it may stop itself, or have little time.
+    """
     scripts: dict[str, Script] = {}
 
     def make(name: str, before: list[str]) -> dict[str, Any]:
@@ -425,11 +478,36 @@ def random_story(random: Random, *, go_on: bool) -> tuple[Story, dict[str, Scrip
             "needs": random.sample(before, random.randint(0, min(2, len(before)))),
             "execution": {"retry": {"maxRetries": random.randint(0, 2), "delay": "1s"}},
         }
+        match random.randint(0, 12):
+            case 5 if ends_early:
+                _turn_into(found, "stop", {"phase": random.choice(["Succeeded", "Failed", "Canceled"])})
+            case 0:
+                _turn_into(found, "sleep", {"duration": random.choice(["1s", "5s"])})
+            case 1:
+                _turn_into(found, "condition", None)
+            case 2:
+                _turn_into(found, "gate", None)
+            case 3:
+                _turn_into(found, "executeStory", {"storyRef": {"name": "child"}})
+            case 4:
+                branches = [f"{name}-{letter}" for letter in "xy"[: random.randint(1, 2)]]
+                for branch in branches:
+                    scripts[branch] = Script([random.choice(kinds)])
+                retry = {"retry": {"maxRetries": 1, "delay": "1s"}}
+                entries = [{"name": branch, "ref": {"name": "worker"}, "execution": retry} for branch in branches]
+                _turn_into(found, "parallel", {"steps": entries})
         if random.random() < 0.15:
             found["allowFailure"] = True
         if random.random() < 0.1:
             found["if"] = "{{ false }}"
         return found
+
+    def _turn_into(found: dict[str, Any], type: str, with_: dict[str, Any] | None) -> None:
+        found.pop("ref")
+        found.pop("execution")
+        found["type"] = type
+        if with_ is not None:
+            found["with"] = with_
 
     names = [f"s{index}" for index in range(random.randint(1, 6))]
     steps = [make(name, names[:index]) for index, name in enumerate(names)]
@@ -440,5 +518,7 @@ def random_story(random: Random, *, go_on: bool) -> tuple[Story, dict[str, Scrip
         cleanup["finally_"] = [make("f", [])]
     for entry in [*cleanup.get("compensations", ()), *cleanup.get("finally_", ())]:
         entry.pop("allowFailure", None)
-    policy = {"retries": {"continueOnStepFailure": go_on}}
+    policy: dict[str, Any] = {"retries": {"continueOnStepFailure": go_on}}
+    if ends_early and random.random() < 0.4:
+        policy["timeouts"] = {"story": random.choice(["1s", "5s", "20s"]), "gracefulShutdownTimeout": "2s"}
     return story(*steps, policy=policy, **cleanup), scripts
