@@ -50,6 +50,12 @@ RBAC: Final = (
 )
 """Everything that the manager may do: `rbac.merge` makes the rules of its ClusterRole."""
 
+LEADER_ELECTION_RBAC: Final = (
+    rbac.Rule("coordination.k8s.io", ("leases",), (*rbac.READ, "create", "update", "patch", "delete")),
+    rbac.Rule("", ("events",), ("create", "patch")),
+)
+"""What election needs besides, in the namespace of the Lease only."""
+
 COUNTER_DELAY: Final = 10.0
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from bobrapet.runtime.scheme import Scheme
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
 
 ConfigMap = Unstructured.of("v1", "ConfigMap")
+Lease = Unstructured.of("coordination.k8s.io/v1", "Lease")
 Namespace = Unstructured.of("v1", "Namespace")
 
 
@@ -143,3 +144,31 @@ async def test_a_probe_port_that_is_taken_is_told_before_anything_runs(server: S
         )
     assert code == 1
     assert "in use" in err
+
+
+async def test_of_two_managers_one_leads_and_the_other_takes_over(server: Server) -> None:
+    flags = (
+        f"--kubeconfig={server.kubeconfig}",
+        "--leader-elect",
+        "--leader-election-namespace=default",
+        "--health-probe-bind-address=0",
+    )
+    first = await start(*flags)
+    lease = await held(server, lambda holder: bool(holder))
+    second = await start(*flags)
+    await line_with(second, "starting manager")
+    first.send_signal(signal.SIGTERM)
+    assert (await ended(first))[0] == 0
+    assert await held(server, lambda holder: bool(holder) and holder != lease) != lease
+    second.send_signal(signal.SIGTERM)
+    assert (await ended(second))[0] == 0
+
+
+async def held(server: Server, by: Callable[[str], bool]) -> str:
+    """Waits until the lease is held as wanted; returns the holder."""
+    async with asyncio.timeout(30), server.client.watch(Lease, namespace="default") as events:
+        async for event in events:
+            holder = event.object.get("spec", "holderIdentity", default="")
+            if event.object.metadata.name == "d3a8b358.bubustack.io" and by(holder):
+                return str(holder)
+    raise AssertionError("the watch ended")
