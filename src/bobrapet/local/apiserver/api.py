@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bobrapet.local.apiserver import apply, decoding, discovery, errors, fields, patch
+from bobrapet.local.apiserver.authorization import Attributes, Authorizer, check
 from bobrapet.local.apiserver.http import Request, Response, json_response, status_success
 from bobrapet.local.apiserver.reading import ListOptions, Reader
 from bobrapet.local.apiserver.registry import Registry
@@ -17,6 +18,7 @@ from bobrapet.local.apiserver.typed import TypeMismatch
 from bobrapet.local.apiserver.types import Object, Resource
 from bobrapet.local.store import Record
 
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OPTIONS = {
     "DELETE": "DeleteOptions",
     "GET": "ListOptions",
@@ -49,6 +51,7 @@ class Api:
         reader: Reader,
         subresources: Subresources,
         reviews: Reviews,
+        authorizer: Authorizer,
         address: Callable[[], str],
     ) -> None:
         self._registry = registry
@@ -56,6 +59,7 @@ class Api:
         self._reader = reader
         self._subresources = subresources
         self._reviews = reviews
+        self._authorizer = authorizer
         self._address = address
 
     async def serve(self, request: Request) -> Response:
@@ -102,6 +106,7 @@ class Api:
         return Target(resource, namespace, name, subresource)
 
     async def _dispatch(self, request: Request, target: Target) -> Response:
+        self._authorize(request, target)
         call = self._call(request, target)
         if target.resource.verbs == ("create",):
             if request.method != "POST" or target.name:
@@ -129,6 +134,26 @@ class Api:
             case "DELETE", False:
                 return await self._delete_collection(request, target)
         raise errors.method_not_allowed()
+
+    def _authorize(self, request: Request, target: Target) -> None:
+        if request.method in ("GET", "HEAD"):
+            many = "watch" if request.query.flag("watch") else "list"
+            verb = "get" if target.name and many == "list" else many
+        else:
+            verb = _VERBS.get(request.method, request.method.lower())
+            verb = "deletecollection" if verb == "delete" and not target.name else verb
+        check(
+            self._authorizer,
+            Attributes(
+                user=request.user,
+                verb=verb,
+                group=target.resource.group,
+                resource=target.resource.plural,
+                subresource=target.subresource,
+                namespace=target.namespace or "",
+                name=target.name,
+            ),
+        )
 
     def _call(self, request: Request, target: Target) -> Call:
         return Call(

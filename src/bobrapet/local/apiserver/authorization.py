@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from bobrapet.local.apiserver.errors import ApiError
 from bobrapet.local.apiserver.types import Object, User
 
 
@@ -26,6 +27,28 @@ class Attributes:
     path: str = ""
 
 
+def check(authorizer: Authorizer, attributes: Attributes) -> None:
+    """Raises the 403 of a refused request."""
+    allowed, reason = authorizer.authorize(attributes)
+    if allowed:
+        return
+    why = f": {reason}" if reason else ""
+    who = f'User "{attributes.user.name}" cannot {attributes.verb}'
+    if attributes.path:
+        raise ApiError(403, "Forbidden", f'forbidden: {who} path "{attributes.path}"{why}')
+    resource = attributes.resource + (f"/{attributes.subresource}" if attributes.subresource else "")
+    qualified = f"{attributes.resource}.{attributes.group}" if attributes.group else attributes.resource
+    target = f'{qualified} "{attributes.name}"' if attributes.name else qualified
+    where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
+    details = {"name": attributes.name, "group": attributes.group, "kind": attributes.resource}
+    raise ApiError(
+        403,
+        "Forbidden",
+        f'{target} is forbidden: {who} resource "{resource}" in API group "{attributes.group}" {where}{why}',
+        details={name: value for name, value in details.items() if value},
+    )
+
+
 class Authorizer(Protocol):
     """Decides."""
 
@@ -38,12 +61,17 @@ class Authorizer(Protocol):
         ...
 
 
+_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+
+
 class AllowAuthenticated:
-    """Everybody who is somebody may do everything."""
+    """Everybody who is somebody may do everything; strangers may ask whether the server is well."""
 
     def authorize(self, attributes: Attributes) -> tuple[bool, str]:
-        """Allowed."""
-        return True, ""
+        """Allowed, unless the user is anonymous."""
+        if "system:unauthenticated" not in attributes.user.groups:
+            return True, ""
+        return attributes.path.rstrip("/") in _PUBLIC, ""
 
     def rules(self, user: User, namespace: str) -> Object:
         """Everything."""

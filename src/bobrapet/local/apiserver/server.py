@@ -19,7 +19,7 @@ from aiohttp import web
 from bobrapet import __version__
 from bobrapet.local.apiserver import crd, discovery, errors, pki, swagger
 from bobrapet.local.apiserver.api import Api
-from bobrapet.local.apiserver.authorization import AllowAuthenticated, Authorizer
+from bobrapet.local.apiserver.authorization import AllowAuthenticated, Attributes, Authorizer, check
 from bobrapet.local.apiserver.collector import Collector
 from bobrapet.local.apiserver.errors import PortTaken
 from bobrapet.local.apiserver.http import Front, Request, Response, json_response
@@ -87,6 +87,7 @@ class ApiServer:
             self._reader,
             self._subresources,
             self._reviews,
+            self._options.authorizer,
             lambda: f"{self._options.host}:{self.port}",
         )
         now = self._options.now
@@ -185,6 +186,9 @@ class ApiServer:
 
     async def _handle(self, request: Request) -> Response:
         path = request.path
+        if path.startswith(("/api/", "/apis/")) and len(path.split("/")) > 3:
+            return await self._api.serve(request)
+        check(self._options.authorizer, Attributes(user=request.user, verb=request.method.lower(), path=path))
         if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
             return await self._api.serve(request)
         if path in ("/healthz", "/livez", "/readyz"):

@@ -22,6 +22,7 @@ from bobrapet.local.apiserver.types import User
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _CACHE = 1024
 _ES256 = ec.ECDSA(hashes.SHA256())
 
@@ -43,8 +44,11 @@ class Tokens:
         self._verified: dict[str, dict[str, Any]] = {}
 
     def authenticate(self, headers: Mapping[str, str]) -> User | None:
-        """The user of a request; None when it shows no token or a bad one."""
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        """The user of a request: anonymous without credentials; None for bad ones."""
+        given = headers.get("Authorization")
+        if given is None:
+            return ANONYMOUS
+        scheme, _, token = given.partition(" ")
         return self.user_of(token.strip()) if scheme.lower() == "bearer" else None
 
     def user_of(self, token: str, audiences: Sequence[str] = ()) -> User | None:

@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
@@ -26,10 +26,23 @@ class Answer:
         return self.body[name]
 
 
+class Reachable(Protocol):
+    """A server to talk to, in this process or another."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def ca_pem(self) -> str: ...
+
+    @property
+    def admin_token(self) -> str: ...
+
+
 class Client:
     """Requests with a token; JSON both ways."""
 
-    def __init__(self, server: ApiServer, session: aiohttp.ClientSession, token: str = "") -> None:
+    def __init__(self, server: Reachable, session: aiohttp.ClientSession, token: str = "") -> None:
         self.server = server
         self.session = session
         self.token = token or server.admin_token
@@ -83,7 +96,7 @@ async def api(server: ApiServer) -> AsyncIterator[Client]:
         yield Client(server, session)
 
 
-def client_session(server: ApiServer) -> aiohttp.ClientSession:
+def client_session(server: Reachable) -> aiohttp.ClientSession:
     """A session that trusts the server."""
     context = ssl.create_default_context(cadata=server.ca_pem)
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
