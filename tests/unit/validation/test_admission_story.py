@@ -458,8 +458,8 @@ def test_a_story_of_1000_steps_is_checked_in_100_ms() -> None:
     check_object(given, around)
     best = 9.0
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         assert check_object(given, around).faults == []
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     # The figure is 100 ms on an idle machine; a shared one gets room.
     assert best < 0.4

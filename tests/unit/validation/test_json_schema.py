@@ -151,14 +151,14 @@ def test_a_hostile_schema_cannot_hang_the_process(schema: dict[str, Any]) -> Non
     value: Any = {"a": 1}
     for _ in range(60):
         value = {"a": value}
-    started = time.monotonic()
+    started = time.process_time()
     try:
         compiled = compile_schema(schema)
     except InvalidSchema:
         return
     for probe in (value, "a" * 40 + "!", {"a" * 40: 1}):
         compiled.violations(probe)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_deep_value_or_schema_is_no_crash() -> None:
