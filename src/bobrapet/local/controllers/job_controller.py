@@ -11,6 +11,7 @@ from bobrapet.runtime.client.options import Preconditions
 from bobrapet.runtime.clock import Clock
 from bobrapet.runtime.errors import AlreadyExists
 from bobrapet.runtime.reconcile import Request, Result
+from bobrapet.runtime.recorder.recorder import NORMAL, WARNING, EventRecorder
 
 from .job import Plan, controller_of, plan
 
@@ -23,11 +24,12 @@ Pod = Unstructured.of("v1", "Pod")
 class JobReconciler:
     """Brings pods and status of a Job to what its spec asks for.
 
-    `client` must read its own writes; `reader` reads live. Every write may be repeated.
+    `client` must read its own writes. Every write may be repeated.
     """
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, events: EventRecorder, clock: Clock) -> None:
         self._client = client
+        self._events = events
         self._clock = clock
 
     async def reconcile(self, request: Request) -> Result:
@@ -48,33 +50,50 @@ class JobReconciler:
 
     async def _apply(self, job: Unstructured, planned: Plan) -> None:
         for pod in planned.create:
-            await self._create(job, pod)
+            created = await self._create(job, pod)
+            if created is not None:
+                self._events.event(job, created, NORMAL, "SuccessfulCreate", "Create", f"Created pod: {_name(created)}")
         if planned.status is not None:
             changed = job.deep_copy()
             changed.object["status"] = planned.status
             # Based on the version that was planned on: a plan from an outdated Job is refused, and made anew.
             await self._client.status().update(changed)
+            self._tell_end(job, planned.status)
         for doomed in planned.delete:
             with ignore_not_found():
                 same_pod = Preconditions(uid=doomed["metadata"]["uid"])
                 await self._client.delete(Pod(dict(doomed)), preconditions=same_pod)
+                note = f"Deleted pod: {doomed['metadata']['name']}"
+                self._events.event(job, None, NORMAL, "SuccessfulDelete", "Delete", note)
         if planned.expired:
             with ignore_not_found():
                 meta = job.metadata
                 same = Preconditions(uid=meta.uid, resource_version=meta.resource_version)
                 await self._client.delete(job, preconditions=same, propagation_policy="Background")
 
-    async def _create(self, job: Unstructured, pod: dict[str, Any]) -> None:
+    async def _create(self, job: Unstructured, pod: dict[str, Any]) -> Unstructured | None:
+        """The new pod; None when it had been created before, by a request whose answer was lost."""
         try:
-            await self._client.create(Pod(pod))
+            return await self._client.create(Pod(pod))
         except AlreadyExists:
             key = ObjectKey(pod["metadata"]["namespace"], pod["metadata"]["name"])
             existing = await get_or_none(self._client, Pod, key)
             if existing is not None and _controlled_by(existing.object, job):
-                return  # our own request, whose answer was lost
+                return None
             # Somebody else has the name; another one is as good.
             meta = {key: value for key, value in pod["metadata"].items() if key != "name"}
-            await self._client.create(Pod({**pod, "metadata": meta}))
+            return await self._client.create(Pod({**pod, "metadata": meta}))
+
+    def _tell_end(self, job: Unstructured, status: dict[str, Any]) -> None:
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "Complete":
+                self._events.event(job, None, NORMAL, "Completed", "Complete", "Job completed")
+            elif condition["type"] == "Failed":
+                self._events.event(job, None, WARNING, condition["reason"], "Fail", condition["message"])
+
+
+def _name(pod: Unstructured) -> str:
+    return pod.metadata.name or ""
 
 
 def _controlled_by(pod: dict[str, Any], job: Unstructured) -> bool:

@@ -31,6 +31,6 @@ async def controllers(config: RestConfig, *, clock: Clock = REAL_CLOCK) -> Contr
         .for_(Job)
         .owns(Pod)
         .with_options(ControllerOptions(max_concurrent_reconciles=WORKERS, skip_name_validation=True))
-        .complete(JobReconciler(manager.get_client(), clock))
+        .complete(JobReconciler(manager.get_client(), manager.get_event_recorder("job-controller"), clock))
     )
     return manager

@@ -27,7 +27,11 @@ class Setting:
     def __init__(self, *objects: Any, **spec: Any) -> None:
         self.clock = FakeClock()
         self.client: FakeClient = ClientBuilder(self.clock).with_objects(a_job(**spec), *objects).build()
-        self.reconciler = JobReconciler(self.client, self.clock)
+        self.events: list[str] = []
+        self.reconciler = JobReconciler(self.client, self, self.clock)
+
+    def event(self, regarding: Any, related: Any, type: str, reason: str, action: str, note: str) -> None:
+        self.events.append(f"{type} {reason}")
 
     async def reconcile(self) -> Result:
         return await self.reconciler.reconcile(Request("ns", "j"))
@@ -54,6 +58,7 @@ async def test_a_job_runs_to_its_end_in_two_passes() -> None:
     status = (await setting.job())["status"]
     assert [entry["type"] for entry in status["conditions"]] == ["SuccessCriteriaMet", "Complete"]
     assert len(await setting.pods()) == 1
+    assert setting.events == ["Normal SuccessfulCreate", "Normal Completed"]
 
 
 async def test_a_pass_without_news_writes_nothing() -> None:
@@ -72,6 +77,7 @@ async def test_it_comes_back_exactly_at_the_deadline_and_removes_the_pod() -> No
     await setting.reconcile()
     conditions = (await setting.job())["status"]["conditions"]
     assert {entry["reason"] for entry in conditions} == {"DeadlineExceeded"}
+    assert setting.events == ["Normal SuccessfulCreate", "Normal SuccessfulDelete"]
     assert all(pod.metadata.deletion_timestamp for pod in await setting.pods())
 
 
@@ -115,5 +121,5 @@ async def test_a_plan_made_on_an_outdated_job_is_refused() -> None:
     await setting.reconcile()
     await setting.ends((await setting.pods())[0], "Failed")
     with pytest.raises(Conflict):
-        await JobReconciler(Stale(), setting.clock).reconcile(Request("ns", "j"))  # type: ignore[arg-type]
+        await JobReconciler(Stale(), setting, setting.clock).reconcile(Request("ns", "j"))  # type: ignore[arg-type]
     assert len(await setting.pods()) == 1
