@@ -29,9 +29,6 @@ from bobrapet.config.values import (
     text,
 )
 
-DEFAULT_NAMESPACE: Final = "bobrapet-system"
-DEFAULT_NAME: Final = "bobrapet-operator-config"
-
 _T = TypeVar("_T")
 _KEY: Final = "key"
 _PARSE: Final = "parse"

@@ -57,7 +57,7 @@ class RunSnapshot:
     children: Mapping[str, StoryRun] = field(default_factory=dict)
     """StoryRuns in the namespace that this run owns or that have the name of a child of it, by name."""
     engrams: Mapping[str, Engram] = field(default_factory=dict)
-    """The Engrams that the Story's steps name (`engine.references` lists them). A missing key: not there."""
+    """The Engrams that the Story's steps name (branches of parallel steps included). A missing key: not there."""
     templates: Mapping[str, EngramTemplate] = field(default_factory=dict)
     """Their EngramTemplates, by name."""
     stories: Mapping[str, Story] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from bobrapet.api import duration
 from bobrapet.api.conditions import REASON_OF_PHASE, ConditionType, set_condition
 from bobrapet.api.enums import Phase
 from bobrapet.api.names import compose
-from bobrapet.api.timestamps import format_deadline, format_time
+from bobrapet.api.timestamps import format_deadline
 from bobrapet.engine.merge import merge_patch
 from bobrapet.engine.states import State, moment
 
@@ -55,9 +55,6 @@ class StatusWriter:
         self._conditions = set_condition(
             self._conditions, type, status, reason, message, now=self._now, generation=generation
         )
-
-    def drop_condition(self, type: str) -> None:
-        self._conditions = [condition for condition in self._conditions if condition.type != type]
 
     def patch(self) -> Patch | None:
         """The merge patch of the status subresource; None when nothing changed."""
@@ -151,11 +148,6 @@ def failed_steps(graph: Graph, states: Mapping[str, State], names: Iterable[str]
         for name in graph.nodes
         if name in wanted and (state := states.get(name)) is not None
     ]
-
-
-def written(time: datetime) -> str:
-    """A time that is only shown."""
-    return format_time(time)
 
 
 def _is_active(state: State) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bobrapet.api.enums import ExitClass, Phase
 from bobrapet.api.timestamps import format_deadline, format_time
@@ -71,9 +71,6 @@ class StepStatus(StatusWriter):
             self.keep("startedAt", format_deadline(self._now))
         self.phase(phase, reason, message)
         self.condition(FINALIZED, True, phase.value, f"attempt {self._attempt + 1}")
-
-    def schema_reference(self, name: str, reference: dict[str, Any] | None) -> None:
-        self.set(name, reference)
 
 
 def shorten_bytes(text: str, limit: int = MAX_FAILURE_BYTES) -> str:
