@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
-from bobrapet.runtime.errors import ConnectionFailed, ControllerRuntimeError, RequestTimeout, error_from_response
+from bobrapet.runtime.errors import ConnectionFailed, RequestTimeout, TransportError, error_from_response
 from bobrapet.runtime.log.warning_handler import WarningHandler, log_warning, parse_warnings
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.rest.credentials import credentials_for
@@ -234,19 +234,26 @@ class RestClient:
             headers["Authorization"] = authorization
         if call.body is not None:
             headers["Content-Type"] = call.content_type
+        body = None if call.body is None else _Body(call, call.body)
         started = time.perf_counter()
-        with _translated(call, lambda: self._observe(call, None, started, 0)):
-            response = await session.request(
-                call.method,
-                call.url,
-                data=None if call.body is None else _Body(call.body, call.before_send),
-                headers=headers,
-                timeout=call.limits,
-                allow_redirects=False,
-                proxy=self._proxy,
-                proxy_headers=self.config.proxy_headers or None,
-                server_hostname=self.config.tls_server_name,
-            )
+        try:
+            with _translated(call):
+                response = await session.request(
+                    call.method,
+                    call.url,
+                    data=body,
+                    headers=headers,
+                    timeout=call.limits,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    proxy_headers=self.config.proxy_headers or None,
+                    server_hostname=self.config.tls_server_name,
+                )
+        except TransportError:
+            self._observe(call, None, started, 0)
+            if body is not None and body.refusal is not None:
+                raise body.refusal from None
+            raise
         for warning in parse_warnings(response.headers):
             self._warning_handler(warning)
         return response, (authorization, self._credentials.certificate), started
@@ -297,53 +304,52 @@ class _Dropped(ConnectionFailed):
     """A connection that stood and then broke: reset, or closed by the server without an answer."""
 
 
-class _Body(aiohttp.BytesPayload):
+class _Body(aiohttp.Payload):
     """A body that is written once, after asking for leave; the headers of the request leave together with it.
 
     The library would send PUT and DELETE again when a kept connection turns out to be closed. Whether the server acted
     is not known then, so that is for the caller to decide.
     """
 
-    def __init__(self, body: bytes, before_send: Callable[[], None] | None) -> None:
-        super().__init__(body)
-        self._before_send = before_send
+    def __init__(self, call: _Call, body: bytes) -> None:
+        super().__init__(body, content_type=call.content_type)
+        self._size = len(body)
+        self._call = call
         self._written = False
+        self.refusal: Exception | None = None
+        """Why it was not written. The library would show this as a connection error."""
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        try:
+            self._ask_for_leave()
+        except Exception as refusal:
+            self.refusal = refusal
+            raise
+        await writer.write(self._value)
+
+    def _ask_for_leave(self) -> None:
         if self._written:
-            raise _Dropped("the connection broke after the request was sent; the server may have acted on it")
+            raise _Dropped(f"{self._call}: the connection broke after this was sent; the server may have acted on it")
         self._written = True
-        if self._before_send is not None:
-            self._before_send()
-        await super().write_with_length(writer, content_length)
+        if self._call.before_send is not None:
+            self._call.before_send()
 
 
 @contextmanager
-def _translated(call: _Call, on_failure: Callable[[], None] = lambda: None) -> Iterator[None]:
+def _translated(call: _Call) -> Iterator[None]:
     """Failures of the HTTP library as our own."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as error:
-        on_failure()
-        refusal = _refusal(error)
-        if refusal is not None:
-            raise refusal from None
         if isinstance(error, TimeoutError):
             raise RequestTimeout(f"{call}: no answer within the time limit") from error
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+        if isinstance(error, aiohttp.ClientConnectorError):
             refused = isinstance(error.os_error, ConnectionRefusedError)
             raise ConnectionFailed(f"{call}: {error}", refused=refused) from error
         raise _Dropped(f"{call}: the connection broke: {error}") from error
-
-
-def _refusal(error: BaseException) -> ControllerRuntimeError | None:
-    """What `before_send` raised: the library reports it as the cause of a connection error."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ControllerRuntimeError):
-            return cause
-        cause = cause.__cause__
-    return None
 
 
 async def _chunks(call: _Call, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -79,7 +79,7 @@ class StubServer:
                 request.path,
                 dict(request.query),
                 dict(request.headers),
-                await request.read(),
+                await request.content.read(),
             )
         )
         answer: Any = self.answers.pop(0) if self.answers else self.handler

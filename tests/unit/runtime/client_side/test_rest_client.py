@@ -220,6 +220,24 @@ async def test_a_fence_is_asked_as_late_as_possible_and_keeps_the_request_from_l
     assert [seen.path for seen in stub.seen] == ["/warm", "/after"]
 
 
+async def test_what_a_fence_raises_arrives_as_it_is(stub: StubServer) -> None:
+    def refuse() -> None:
+        raise KeyError("any error")
+
+    async with RestClient(stub.config()) as rest:
+        with pytest.raises(KeyError, match="any error"):
+            await rest.request("POST", "/x", body=b"{}", before_send=refuse)
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_large_body_is_sent_whole(stub: StubServer) -> None:
+    body = b"x" * 1_500_000
+    async with RestClient(stub.config()) as rest:
+        stub.answer(failure(429, "TooManyRequests", Retry_After="0"))
+        await rest.request("PUT", "/x", body=body)
+    assert [seen.body == body for seen in stub.seen] == [True, True]
+
+
 async def test_a_fence_that_falls_while_the_connection_is_made_still_holds(stub: StubServer) -> None:
     leading = True
 
