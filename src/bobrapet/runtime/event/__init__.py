@@ -1,5 +1,5 @@
 """Events."""
 
-from bobrapet.runtime.event.event import CreateEvent, DeleteEvent, GenericEvent, UpdateEvent
+from bobrapet.runtime.event.event import CreateEvent, DeleteEvent, GenericEvent, Metadata, UpdateEvent
 
-__all__ = ["CreateEvent", "DeleteEvent", "GenericEvent", "UpdateEvent"]
+__all__ = ["CreateEvent", "DeleteEvent", "GenericEvent", "Metadata", "UpdateEvent"]

@@ -6,14 +6,37 @@ and metadata, is there without.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from bobrapet.runtime.client.object import Metadata, ObjectKey
+from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.toolscache.record import Record
 
 T = TypeVar("T")
 
 _UNDECODED: Any = object()
+
+
+class Metadata(Protocol):
+    """The metadata that an event offers without decoding its object; for annotations ask the event."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def namespace(self) -> str | None: ...
+    @property
+    def uid(self) -> str | None: ...
+    @property
+    def resource_version(self) -> str | None: ...
+    @property
+    def generation(self) -> int | None: ...
+    @property
+    def deletion_timestamp(self) -> Any: ...
+    @property
+    def labels(self) -> Any: ...
+    @property
+    def finalizers(self) -> Any: ...
+    @property
+    def owner_references(self) -> Any: ...
 
 
 class _Subject(Generic[T]):
@@ -24,7 +47,7 @@ class _Subject(Generic[T]):
     def __init__(self, obj: T | Record, cls: type[T] | None) -> None:
         self._cls = cls
         self.record = obj if isinstance(obj, Record) else None
-        self._object = _UNDECODED if isinstance(obj, Record) else obj
+        self._object: Any = _UNDECODED if isinstance(obj, Record) else obj
 
     @property
     def object(self) -> T:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bobrapet.runtime.client.object import Metadata
-from bobrapet.runtime.event import CreateEvent, DeleteEvent, GenericEvent, UpdateEvent
+from bobrapet.runtime.event import CreateEvent, DeleteEvent, GenericEvent, Metadata, UpdateEvent
 from bobrapet.runtime.handler.eventhandler import RequestQueue, enqueue, priority_of_create, priority_of_update
 from bobrapet.runtime.reconcile import Request
 

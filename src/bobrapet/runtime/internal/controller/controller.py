@@ -12,6 +12,7 @@ from bobrapet.runtime.clock import Clock, cancel_after
 from bobrapet.runtime.controller.priorityqueue import AddOpts, PriorityQueue
 from bobrapet.runtime.errors import ControllerRuntimeError
 from bobrapet.runtime.internal.controller.metrics import ERROR, REQUEUE, REQUEUE_AFTER, SUCCESS, ControllerMetrics
+from bobrapet.runtime.internal.faults import FAULTS
 from bobrapet.runtime.internal.tasks import TaskSet
 from bobrapet.runtime.log.log import Logger, with_fields
 from bobrapet.runtime.metrics.workqueue import WORKQUEUES
@@ -20,12 +21,6 @@ from bobrapet.runtime.source import Source, StoppableSource, SyncingSource
 from bobrapet.runtime.workqueue import QueueMetrics, RateLimiter, RateLimitingQueue
 
 R = TypeVar("R", bound=Hashable)
-
-FAULTS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, NameError),
-    *(NotImplementedError, RecursionError, SystemError, TypeError, UnicodeError),
-)
-"""Exceptions that tell of a fault in the code rather than in the world: what panics are in Go (REC-8)."""
 
 
 class ControllerError(ControllerRuntimeError):

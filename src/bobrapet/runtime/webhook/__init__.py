@@ -1,0 +1,5 @@
+"""Webhooks."""
+
+from bobrapet.runtime.webhook.server import Options, Server, WebhookServerError
+
+__all__ = ["Options", "Server", "WebhookServerError"]
