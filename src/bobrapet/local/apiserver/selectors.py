@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bobrapet.local.apiserver.errors import bad_request
+from bobrapet.local.apiserver.errors import ApiError, bad_request
 from bobrapet.local.apiserver.metadata import label_value_errors, qualified_name_errors, quote
 
 Match = Callable[[Mapping[str, str]], bool]
@@ -45,35 +45,7 @@ class Requirement:
 
 def labels(text: str) -> tuple[Requirement, ...]:
     """Parses `labelSelector`; raises a 400 that says what is wrong."""
-    tokens = _TOKEN.findall(text)
-    if "".join(tokens) != "".join(text.split()):
-        raise _unparsable(text, "unexpected character")
-    requirements: list[Requirement] = []
-    position = 0
-
-    def take() -> str:
-        nonlocal position
-        token = tokens[position] if position < len(tokens) else ""
-        position += 1
-        return token
-
-    while position < len(tokens):
-        token = take()
-        if token == "!":
-            requirements.append(Requirement(_key(text, take()), "DoesNotExist"))
-        else:
-            key = _key(text, token)
-            operator = take()
-            if operator in ("", ","):
-                requirements.append(Requirement(key, "Exists"))
-                continue
-            requirements.append(_requirement(text, key, operator, take))
-        comma = take()
-        if comma not in ("", ","):
-            raise _unparsable(text, f"found '{comma}', expected: ',' or 'end of string'")
-        if comma == "," and position >= len(tokens):
-            raise _unparsable(text, "found '', expected: identifier after ','")
-    return tuple(requirements)
+    return tuple(_LabelParser(text).parse())
 
 
 def label_matcher(text: str) -> Match | None:
@@ -135,55 +107,78 @@ def selector_text(selector: Mapping[str, Any] | None) -> str:
     return ",".join(parts)
 
 
-def _requirement(text: str, key: str, operator: str, take: Callable[[], str]) -> Requirement:
-    if operator in ("=", "==", "!="):
-        value = take()
-        if value == ",":
-            raise _unparsable(text, f"found '{value}', expected: identifier")
-        return Requirement(key, "NotIn" if operator == "!=" else "In", (_value(text, key, value),))
-    if operator in (">", "<"):
-        value = take()
-        if not re.fullmatch(r"[+-]?\d+", value):
-            raise _unparsable(text, f"for 'Gt', 'Lt' operators, the value must be an integer: {quote(value)}")
-        return Requirement(key, "Gt" if operator == ">" else "Lt", (value,))
-    if operator in ("in", "notin"):
-        if (found := take()) != "(":
-            raise _unparsable(text, f"found '{found}' expected: '('")
-        values = []
+class _LabelParser:
+    """Reads `key`, `!key`, `key OPERATOR value` and `key in (values)`, joined by commas."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = _TOKEN.findall(text)
+        self._position = 0
+        if "".join(self._tokens) != "".join(text.split()):
+            raise _unparsable("unexpected character")
+
+    def parse(self) -> Iterator[Requirement]:
+        while self._peek():
+            yield self._requirement()
+            comma = self._take()
+            if comma not in ("", ","):
+                raise _unparsable(f"found '{comma}', expected: ',' or 'end of string'")
+            if comma and not self._peek():
+                raise _unparsable("found '', expected: identifier after ','")
+
+    def _requirement(self) -> Requirement:
+        token = self._take()
+        if token == "!":
+            return Requirement(_key(self._take()), "DoesNotExist")
+        key = _key(token)
+        if self._peek() in ("", ","):
+            return Requirement(key, "Exists")
+        match operator := self._take():
+            case "=" | "==" | "!=":
+                # Nothing behind the sign is the empty value.
+                value = "" if self._peek() in ("", ",") else self._take()
+                return Requirement(key, "NotIn" if operator == "!=" else "In", (_value(key, value),))
+            case ">" | "<":
+                value = self._take()
+                if not re.fullmatch(r"[+-]?\d+", value):
+                    raise _unparsable(f"for 'Gt', 'Lt' operators, the value must be an integer: {quote(value)}")
+                return Requirement(key, "Gt" if operator == ">" else "Lt", (value,))
+            case "in" | "notin":
+                return Requirement(key, "In" if operator == "in" else "NotIn", tuple(self._values(key)))
+        raise _unparsable(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+
+    def _values(self, key: str) -> Iterator[str]:
+        if (found := self._take()) != "(":
+            raise _unparsable(f"found '{found}' expected: '('")
         while True:
-            token = take()
-            if token == ")":
-                values.append("")
-                break
-            if token == ",":
-                values.append("")
-                continue
-            if token == "":
-                raise _unparsable(text, "found '', expected: ')'")
-            values.append(_value(text, key, token))
-            separator = take()
+            yield "" if self._peek() in (",", ")") else _value(key, self._take())
+            separator = self._take()
             if separator == ")":
-                break
+                return
             if separator != ",":
-                raise _unparsable(text, f"found '{separator}', expected: ',' or ')'")
-        return Requirement(key, "In" if operator == "in" else "NotIn", tuple(values))
-    raise _unparsable(text, f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+                raise _unparsable(f"found '{separator}', expected: ',' or ')'")
+
+    def _peek(self) -> str:
+        return self._tokens[self._position] if self._position < len(self._tokens) else ""
+
+    def _take(self) -> str:
+        token = self._peek()
+        self._position += 1
+        return token
 
 
-def _key(text: str, token: str) -> str:
+def _key(token: str) -> str:
     if problems := qualified_name_errors(token):
-        raise _unparsable(text, f"key: Invalid value: {quote(token)}: {'; '.join(problems)}")
+        raise _unparsable(f"key: Invalid value: {quote(token)}: {'; '.join(problems)}")
     return token
 
 
-def _value(text: str, key: str, token: str) -> str:
+def _value(key: str, token: str) -> str:
     if problems := label_value_errors(token):
-        where = f"values[0][{key}]"
-        raise _unparsable(text, f"{where}: Invalid value: {quote(token)}: {'; '.join(problems)}")
+        raise _unparsable(f"values[0][{key}]: Invalid value: {quote(token)}: {'; '.join(problems)}")
     return token
 
 
-def _unparsable(text: str, why: str) -> Exception:
+def _unparsable(why: str) -> ApiError:
     return bad_request(f"unable to parse requirement: {why}")
 
 
