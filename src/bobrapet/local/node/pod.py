@@ -21,7 +21,7 @@ from bobrapet.runtime.errors import ControllerRuntimeError
 
 from . import credentials, environment, volumes
 from .errors import ConfigInvalid, ImageNotProvided, InvalidImageCommand, NodeError, StartFailed, VolumeUnavailable
-from .logs import ContainerLog, tail
+from .logs import ContainerLog, LogPipe, tail
 from .processes import Command, Exit, Process
 from .reporting import StatusReporter
 from .services import Services
@@ -48,7 +48,15 @@ class _Run:
     spec: Mapping[str, Any]
     process: Process | None = None
     log: ContainerLog | None = None
+    pipes: tuple[LogPipe, ...] = ()
     crashes: int = 0
+
+    def close_log(self) -> None:
+        """Takes what the container still wrote, and ends its log."""
+        for pipe in self.pipes:
+            pipe.close()
+        if self.log is not None:
+            self.log.close()
 
 
 @dataclass
@@ -77,7 +85,8 @@ class PodWorker:
         self._containers: list[Container] = []
         self._runs: dict[str, _Run] = {}
         self._stop: _Stop | None = None
-        self._stop_changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._grace_changed = asyncio.Event()
         self._sandbox_ready = False
         self._started_at = self._first_start()
         self._reporter = StatusReporter(services.api, self.pod, services.clock)
@@ -103,9 +112,10 @@ class PodWorker:
         """Ends the pod; a later call can only shorten the grace period."""
         if self._stop is None:
             self._stop = _Stop(grace, self._clock.monotonic(), verdict)
+            self._stopping.set()
         elif grace < self._stop.grace:
             self._stop.grace = grace
-        self._stop_changed.set()
+            self._grace_changed.set()
 
     @property
     def containers(self) -> Sequence[Container]:
@@ -141,7 +151,7 @@ class PodWorker:
         life = asyncio.create_task(self._play())
         try:
             deadline = self._deadline()
-            stopping = asyncio.create_task(self._stop_changed.wait())
+            stopping = asyncio.create_task(self._stopping.wait())
             timer = None
             if deadline is not None:
                 message = "Pod was active on the node longer than the specified deadline"
@@ -178,25 +188,22 @@ class PodWorker:
                 self._kill()
                 await asyncio.wait({life})
                 return
-            self._stop_changed.clear()
-            await self._first({life}, left)
+            self._grace_changed.clear()
+            await self._first(left, self._grace_changed, life)
 
     def _kill(self) -> None:
         for run in self._runs.values():
             if run.process is not None:
                 run.process.kill()
 
-    async def _first(self, tasks: set[asyncio.Task[None]], seconds: float) -> None:
-        """Waits for one of the tasks, for a change of the stop request, or for `seconds`."""
-        others = {asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(self._changed())}
+    async def _first(self, seconds: float, event: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+        """Waits for `seconds`, for the event, or for one of the tasks, whatever comes first."""
+        others = {asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(_set(event))}
         try:
-            await asyncio.wait(tasks | others, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(others.union(tasks), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in others:
                 task.cancel()
-
-    async def _changed(self) -> None:
-        await self._stop_changed.wait()
 
     @property
     def _grace(self) -> float:
@@ -205,6 +212,10 @@ class PodWorker:
 
     def _asked_to_stop(self) -> bool:
         return self._stop is not None
+
+    def _is_overdue(self) -> bool:
+        """The grace period is over."""
+        return self._stop is not None and self._clock.monotonic() >= self._stop.since + self._stop.grace
 
     async def _play(self) -> None:
         """Volumes, then init containers in order, then the others together."""
@@ -274,7 +285,7 @@ class PodWorker:
         if delay:
             self._services.events.warning(self.pod, "BackOff", f"Back-off restarting failed container {container.name}")
             self._report()
-            await self._first(set(), delay)
+            await self._first(delay, self._stopping)
         return self._stop is None
 
     async def _start(self, run: _Run) -> Process:
@@ -288,24 +299,19 @@ class PodWorker:
         self.folder.mount(container.name, spec.get("volumeMounts") or (), env)
         run.log = ContainerLog(self.folder.log(container.name, container.restarts))
         run.log.open()
-        pipes = run.log.pipe("stdout"), run.log.pipe("stderr")
-
-        def close_pipes(_: object = None) -> None:
-            for pipe in pipes:
-                pipe.close()
-
+        run.pipes = run.log.pipe("stdout"), run.log.pipe("stderr")
         try:
             command = Command(argv, env, self._working_directory(run))
-            process = await services.launcher.run(command, pipes[0].writer, pipes[1].writer)
+            process = await services.launcher.run(command, *(pipe.writer for pipe in run.pipes))
         except BaseException:
-            close_pipes()
-            run.log.close()
+            run.close_log()
             raise
-        for pipe in pipes:
+        for pipe in run.pipes:
             pipe.close_writer()
-        process.on_exit(close_pipes)
         run.process = process
-        if self._asked_to_stop():  # while it was being started
+        if self._is_overdue():  # the pod was stopped while this was being started
+            process.kill()
+        elif self._asked_to_stop():
             process.send_signal(_stop_signal(spec))
         return process
 
@@ -314,10 +320,11 @@ class PodWorker:
         container_id = f"bobrapet://{secrets.token_hex(32)}"
         self._set(run, self._containers[run.index].runs(container_id, process.started_at))
         self._report()
-        end = await process.wait()
+        try:
+            end = await process.wait()
+        finally:
+            run.close_log()
         run.process = None
-        assert run.log is not None
-        run.log.close()
         self._set(run, self._containers[run.index].ends(self._terminated(run, process, end)))
         self._drop_old_logs(run)
         self._report()
@@ -352,8 +359,7 @@ class PodWorker:
             except (ImageNotProvided, InvalidImageCommand) as error:
                 # What is installed does not change while this process runs, so nothing but the end is left to wait for.
                 self._show(run, error, "Failed")
-                while not self._asked_to_stop():
-                    await self._stop_changed.wait()
+                await self._stopping.wait()
                 return None
             except (ConfigInvalid, VolumeUnavailable) as error:
                 self._show(run, error, "Failed" if run else "FailedMount")
@@ -361,7 +367,7 @@ class PodWorker:
                 # The API server cannot be asked, or the disk is full: both may pass.
                 log.warning("pod %s cannot be set up yet: %s", self._name, error)
                 self._show(run, VolumeUnavailable(str(error)), "FailedMount")
-            await self._first(set(), self._services.setup_backoff.delay(tries))
+            await self._first(self._services.setup_backoff.delay(tries), self._stopping)
         return None
 
     def _show(self, run: _Run | None, error: NodeError, event: str) -> None:
@@ -462,6 +468,10 @@ class PodWorker:
     def _name(self) -> str:
         meta = self.pod["metadata"]
         return f"{meta['namespace']}/{meta['name']}"
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -116,7 +116,8 @@ class Launcher:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={"PATH": os.environ.get("PATH", os.defpath)},
+                # What an interpreter may need to start; containers get none of it.
+                env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ},
                 cwd="/",
                 start_new_session=True,  # Ctrl-C in the terminal is for us, who then stop the containers gracefully
             )

@@ -238,6 +238,27 @@ async def test_a_failed_init_container_fails_the_pod_and_the_others_never_start(
         await cluster.logs(container="engram")
 
 
+async def test_a_sidecar_serves_the_others_and_ends_with_them(cluster: Cluster) -> None:
+    mounts = [{"name": "w", "mountPath": "/w"}]
+    sidecar = container(
+        "sidecar",
+        "sh:1",
+        args=["touch $BUBU_POD_ROOT/w/ready; trap 'exit 0' TERM; while :; do sleep 0.05; done"],
+        volumeMounts=mounts,
+        restartPolicy="Always",
+    )
+    await cluster.create(
+        container(
+            "engram", "sh:1", args=["until test -e $BUBU_POD_ROOT/w/ready; do sleep 0.01; done"], volumeMounts=mounts
+        ),
+        initContainers=[sidecar],
+        volumes=[{"name": "w", "emptyDir": {}}],
+    )
+    pod = await cluster.ended()
+    assert phase(pod) == "Succeeded"
+    assert states(pod, "initContainerStatuses")["sidecar"]["terminated"]["exitCode"] == 0
+
+
 async def test_an_image_that_nobody_provides_tells_flag_and_entry_point(cluster: Cluster) -> None:
     await cluster.create(container(image="ghcr.io/who/knows:1"))
     pod = await cluster.until(waiting("ErrImagePull"))
@@ -279,6 +300,17 @@ async def test_a_deleted_pod_that_does_not_listen_is_killed_after_its_grace_peri
     await cluster.delete(grace=1)
     await cluster.gone()
     assert not alive(child)
+
+
+async def test_a_pod_whose_container_waits_to_be_restarted_goes_at_once_when_it_is_deleted(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    await cluster.node.stop()
+    await cluster.start_node(crash_backoff=Backoff(initial=600, limit=600))
+    await cluster.create(container(image="sh:1", args=["exit 1"]), restartPolicy="Always")
+    pod = await cluster.until(waiting("CrashLoopBackOff"))
+    assert pod["status"]["phase"] == "Running"
+    await cluster.delete()
+    await cluster.gone()
 
 
 async def test_a_pod_past_its_deadline_fails_with_the_reason(cluster: Cluster) -> None:
