@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from bobrapet.api import StepRun, StoryRun
-from bobrapet.engine.plans import Annotate, Delete, Event
+from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan, StepPlan
 from bobrapet.reconcilers.builtin import Job
-from bobrapet.runtime.client.interfaces import Client, ignore_not_found
+from bobrapet.runtime.client.interfaces import Client, SubResourceClient, ignore_not_found
 from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.client.options import Preconditions
 from bobrapet.runtime.client.patch import Patch, raw_patch
-from bobrapet.runtime.errors import AlreadyExists, Conflict
+from bobrapet.runtime.errors import AlreadyExists, Conflict, NotFound
+from bobrapet.runtime.reconcile import Result
 from bobrapet.runtime.rest.interface import MERGE_PATCH
 
 T = TypeVar("T")
 
 KINDS: Final[dict[str, type[Any]]] = {"StoryRun": StoryRun, "StepRun": StepRun, "Job": Job}
+AGAIN: Final = Result(requeue_after=0.05)  # after a conflict: by then the cache has usually seen the other write
+SOON: Final = 0.001
 PARALLEL_WRITES: Final = 16  # enough to hide the latency of a wide fan-out, few enough to leave others their turn
 
 
@@ -35,8 +39,14 @@ def merge_patch(body: Mapping[str, Any], resource_version: str | None = None) ->
     return raw_patch(MERGE_PATCH, msgspec.json.encode(body))
 
 
+def woken(plan: RunPlan | StepPlan, now: datetime) -> Result:
+    """When to look again. A deadline that passed while the plan was applied is due at once, not never."""
+    wait = plan.wait_seconds(now)
+    return Result() if wait is None else Result(requeue_after=max(wait, SOON))
+
+
 class Fence:
-    """The planned object, as patch after patch moves it on. Raises `Conflict` when somebody else moved it."""
+    """The planned object, as patch after patch moves it on. Raises `Conflict` when another writer was there."""
 
     def __init__(self, client: Client, obj: Any) -> None:
         self._client = client
@@ -44,14 +54,18 @@ class Fence:
 
     async def patch(self, body: Mapping[str, Any] | None) -> None:
         """Labels, annotations, finalizers."""
-        if body is not None:
-            version = self._obj.metadata.resource_version
-            self._obj = await self._client.patch(self._obj, merge_patch(body, version))
+        await self._patch(self._client, body)
 
     async def patch_status(self, body: Mapping[str, Any] | None) -> None:
-        if body is not None:
-            version = self._obj.metadata.resource_version
-            self._obj = await self._client.status().patch(self._obj, merge_patch(body, version))
+        await self._patch(self._client.status(), body)
+
+    async def _patch(self, writer: Client | SubResourceClient, body: Mapping[str, Any] | None) -> None:
+        if body is None:
+            return
+        try:
+            self._obj = await writer.patch(self._obj, merge_patch(body, self._obj.metadata.resource_version))
+        except NotFound as error:
+            raise Conflict(f"{self._obj.kind} {self._obj.metadata.name} is gone") from error
 
 
 async def create(client: Client, obj: T) -> bool:

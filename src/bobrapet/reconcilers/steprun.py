@@ -7,14 +7,13 @@ from typing import Any, Final
 
 from bobrapet.api import StepRun
 from bobrapet.engine import steprun as engine
-from bobrapet.engine.plans import Delete, JobStart, StepPlan
+from bobrapet.engine.plans import Delete, Event, JobStart, StepPlan
 from bobrapet.engine.snapshot import StepSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.builtin import Job, Secret
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import step_snapshot
-from bobrapet.reconcilers.storyrun import AGAIN
 from bobrapet.runtime.client.interfaces import get_or_none
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import ApiError, Conflict, RequestEntityTooLarge
@@ -49,18 +48,20 @@ class StepRunReconciler:
         try:
             plan = await self._drive(step)
         except Conflict:
-            return Result(requeue_after=AGAIN)
-        wait = plan.wait_seconds(self._operator.clock.now())
-        return Result(requeue_after=0.0 if wait is None else max(wait, 0.001))
+            return apply.AGAIN
+        return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, step: StepRun) -> StepPlan:
         snapshot = await step_snapshot(self._operator, step)
         plan = engine.plan(snapshot, self._operator.clock.now())
         if plan.confirm_job:
             key = ObjectKey.of(step)
-            step, job = await self._operator.live.get(StepRun, key), await get_or_none(self._operator.live, Job, key)
+            fresh = await get_or_none(self._operator.live, StepRun, key)
+            job = await get_or_none(self._operator.live, Job, key)
+            if fresh is None:
+                return StepPlan()
             snapshot = dataclasses.replace(
-                snapshot, step=step, job=job.object if job is not None else None, job_confirmed_absent=job is None
+                snapshot, step=fresh, job=job.object if job is not None else None, job_confirmed_absent=job is None
             )
             plan = engine.plan(snapshot, self._operator.clock.now())
         return await self._apply(snapshot, plan)
@@ -102,6 +103,9 @@ class StepRunReconciler:
         except ApiError as error:
             if "request is too large" in error.message:  # etcd's own limit, which the API server passes on as 500
                 raise JobTooLarge from error
+            # A quota or an admission policy: it may be lifted, so the step waits, and its Event says for what.
+            refused = Event("Warning", "JobCreateFailed", error.message)
+            apply.record(self._recorder, snapshot.step, [refused])
             raise
 
     async def _put_secret(self, wanted: dict[str, Any]) -> None:

@@ -32,8 +32,6 @@ RBAC: Final = (
 
 log = get_logger("storyrun")
 
-AGAIN: Final = 0.05  # seconds; after a conflict, by when the cache has usually seen the other write
-
 
 class StoryRunReconciler:
     """Gathers a run with everything around it, lets the engine plan, and applies the plan."""
@@ -49,17 +47,17 @@ class StoryRunReconciler:
         try:
             plan = await self._drive(run)
         except Conflict:
-            return Result(requeue_after=AGAIN)
-        wait = plan.wait_seconds(self._operator.clock.now())
-        # A deadline that passed while this pass was writing is due at once, not never.
-        return Result(requeue_after=0.0 if wait is None else max(wait, 0.001))
+            return apply.AGAIN
+        return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, run: StoryRun) -> RunPlan:
         snapshot = await run_snapshot(self._operator, run)
         plan = engine.plan(snapshot, self._operator.clock.now())
         if plan.confirm:
-            run = await self._operator.live.get(StoryRun, ObjectKey.of(run))
-            snapshot = await run_snapshot(self._operator, run, live=True)
+            fresh = await get_or_none(self._operator.live, StoryRun, ObjectKey.of(run))
+            if fresh is None:
+                return RunPlan()
+            snapshot = await run_snapshot(self._operator, fresh, live=True)
             plan = engine.plan(snapshot, self._operator.clock.now())
         await self._apply(snapshot, plan)
         return plan

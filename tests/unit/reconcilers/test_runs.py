@@ -14,7 +14,7 @@ from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Job, Secret, ServiceAccount
 from bobrapet.reconcilers.identity import ForeignIdentity
 from bobrapet.runtime.client.object import ObjectKey
-from bobrapet.runtime.errors import Conflict, ConnectionFailed, RequestEntityTooLarge
+from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, RequestEntityTooLarge
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
 from tests.unit.reconcilers.world import World
 
@@ -315,3 +315,35 @@ async def test_many_lost_writes_and_failing_attempts_end_as_a_calm_run_does(
     assert run.status.phase == "Succeeded"
     assert run.status.completed == ["a", "b", "c", "d"]
     assert (await world.step("run1-a")).status.retries == seed
+
+
+async def test_a_job_that_a_quota_refuses_is_told_in_an_event_and_tried_again() -> None:
+    world = one_step()
+
+    def refuse(write: str) -> None:
+        if write.startswith("POST") and write.endswith("/jobs"):
+            raise Forbidden("exceeded quota: pods")
+
+    world.before = refuse
+    for _ in range(5):
+        with pytest.raises(Forbidden):
+            await world.settle()
+    assert ("Warning", "JobCreateFailed", "exceeded quota: pods") in world.recorder.events
+    world.before = lambda write: None
+    await world.settle()
+    assert await world.job("run1-fetch") is not None
+    restarts = (await world.step("run1-fetch")).metadata.annotations[labels.ANNOTATION_RESTART_COUNT]
+    assert restarts == "1", "only a Job that was created counts, so that refusals never use up the restarts"
+
+
+async def test_a_run_that_vanishes_in_the_middle_of_a_pass_is_no_error() -> None:
+    world = one_step()
+
+    def vanish(write: str) -> None:
+        if "/storyruns/run1/status" in write:
+            world.before = lambda write: None
+            world.forget("storyruns", "run1")
+
+    world.before = vanish
+    await world.settle()
+    assert (await world.client.list(StepRun)).items == []

@@ -139,6 +139,12 @@ class World:
         status = {"phase": phase, "containerStatuses": [{"name": "engram", "state": state}]}
         await self._patch_status(Pod, created.metadata.name, status)
 
+    def forget(self, resource: str, name: str) -> None:
+        """Somebody deleted the object, with whatever belongs to it."""
+        (gvr,) = (gvr for gvr in self.client.tracker._collections if gvr.resource == resource)
+        del self.client.tracker._of(gvr).objects[ObjectKey(NAMESPACE, name)]
+        self._collect_garbage()
+
     async def _patch_status(self, cls: type[Any], name: str, status: Mapping[str, Any]) -> None:
         obj = await self.client.get(cls, ObjectKey(NAMESPACE, name))
         await self.client.status().patch(obj, merge_patch({"status": status}))
