@@ -169,7 +169,7 @@ class Pass(Work):
         if steprun is None:
             self._recreate(node, state)
             return
-        refused = launch.drift(steprun, self.run_object, self.story, node.step)
+        refused = launch.drift(steprun, self.run_object, node.step)
         if refused:
             self._drifted(node.name, steprun, refused)
             return
@@ -424,7 +424,7 @@ class Pass(Work):
         key = f"{node.name}/{branch.name}"
         steprun = self.steprun(branch.name, node.name)
         if steprun is not None:
-            if why := launch.drift(steprun, self.run_object, self.story, branch, node.name):
+            if why := launch.drift(steprun, self.run_object, branch, node.name):
                 self._drifted(branch.name, steprun, why, node.name)
                 return None
             final = final_phase(steprun)

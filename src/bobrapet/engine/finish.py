@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from bobrapet.api.conditions import ConditionType
+from bobrapet.api.conditions import MAX_MESSAGE, ConditionType, shorten
 from bobrapet.api.enums import Phase
 from bobrapet.engine import evaluation
 from bobrapet.engine.graph import Block
@@ -51,7 +51,7 @@ def conclude(current: Work, status: RunStatus) -> End:
         return _ended(current, status, ending.phase, ending.message, main)
     if main:
         first = current.states[main[0]]
-        message = f"step {main[0]} failed" + (f": {first.message}" if first.message else "")
+        message = shorten(f"step {main[0]} failed" + (f": {first.message}" if first.message else ""), MAX_MESSAGE)
         if current.graph.has(Block.COMPENSATIONS):
             return _fail(current, status, Phase.COMPENSATED, "Compensated", message, main)
         return _fail(current, status, Phase.FAILED, "DependencyFailed", message, main)

@@ -209,8 +209,11 @@ def is_left_over(child: StepRun | StoryRun, run: StoryRun) -> bool:
     )
 
 
-def drift(existing: StepRun, run: StoryRun, story: Story, step: Step, parent: str = "") -> str:
-    """What makes an existing StepRun another one than this step's; empty when it is the right one."""
+def drift(existing: StepRun, run: StoryRun, step: Step, parent: str = "") -> str:
+    """What makes an existing StepRun another one than this step's; empty when it is the right one.
+
+    Its Engram is not compared: a StepRun that is ours and names another one was made before the Story was edited.
+    """
     if not is_owned(existing, run):
         return "it does not belong to this StoryRun"
     if existing.spec.story_run_ref.name != run.metadata.name:
@@ -219,8 +222,4 @@ def drift(existing: StepRun, run: StoryRun, story: Story, step: Step, parent: st
         return f'its stepId is "{existing.spec.step_id}"'
     if existing.metadata.labels.get(labels.PARENT_STEP, "") != (label(parent) if parent else ""):
         return "it belongs to another step"
-    reference = existing.spec.engram_ref
-    found = reference.key(existing.metadata.namespace) if reference is not None else ""
-    if found != engram_key(story, step):
-        return f'its engramRef is "{found}"'
     return ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from bobrapet.api.conditions import shorten
 from bobrapet.api.enums import Phase
 from bobrapet.api.timestamps import format_deadline, parse_time
 
@@ -64,9 +65,10 @@ class State:
             until=None,
         )
 
-    def to_wire(self) -> dict[str, Any]:
+    def to_wire(self, message_limit: int) -> dict[str, Any]:
+        """The state as it is recorded, its message cut to `message_limit` characters."""
         wire: dict[str, Any] = {"phase": self.phase.value}
-        texts = {"message": self.message, "reason": self.reason, "subStoryRunName": self.child}
+        texts = {"message": shorten(self.message, message_limit), "reason": self.reason, "subStoryRunName": self.child}
         times = {"startedAt": self.started_at, "finishedAt": self.finished_at, "until": self.until}
         wire |= {name: text for name, text in texts.items() if text}
         wire |= {name: format_deadline(time) for name, time in times.items() if time is not None}

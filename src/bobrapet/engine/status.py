@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api import duration
-from bobrapet.api.conditions import REASON_OF_PHASE, ConditionType, set_condition
+from bobrapet.api.conditions import MAX_MESSAGE, REASON_OF_PHASE, ConditionType, set_condition, shorten
 from bobrapet.api.enums import Phase
 from bobrapet.api.names import compose
 from bobrapet.api.timestamps import format_deadline
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bobrapet.engine.plans import Patch
 
 DEGRADED_PHASES: Final = frozenset({Phase.FAILED, Phase.TIMEOUT, Phase.ABORTED})
+
+MESSAGES_BUDGET: Final = 48 * 1024  # of the 256 KiB that the status of a run may have
+MIN_MESSAGE: Final = 48
+MAX_FAILED_STEPS: Final = 50
 
 
 class StatusWriter:
@@ -106,7 +110,8 @@ class RunStatus(StatusWriter):
         States of steps that the Story no longer has stay as they are.
         """
         kept = {name: state for name, state in (self._old.get("stepStates") or {}).items() if name not in graph.nodes}
-        self.set("stepStates", kept | {name: state.to_wire() for name, state in states.items()})
+        limit = message_limit(graph)
+        self.set("stepStates", kept | {name: state.to_wire(limit) for name, state in states.items()})
         self.set("active", _sorted(name for name, state in states.items() if _is_active(state)))
         self.set("completed", _sorted(name for name, state in states.items() if _is_completed(graph, name, state)))
         allowed = _sorted(
@@ -141,13 +146,19 @@ def rounded_duration(span: timedelta) -> str:
 
 
 def failed_steps(graph: Graph, states: Mapping[str, State], names: Iterable[str]) -> list[dict[str, Any]]:
-    """The entries of `error.failedSteps`, in declaration order."""
-    wanted = set(names)
+    """The entries of `error.failedSteps`, in declaration order; the first 50 of very many."""
+    wanted, limit = set(names), message_limit(graph)
+    failed = [(name, states[name]) for name in graph.nodes if name in wanted and name in states]
     return [
-        {"name": name, "phase": state.phase.value} | ({"message": state.message} if state.message else {})
-        for name in graph.nodes
-        if name in wanted and (state := states.get(name)) is not None
+        {"name": name, "phase": state.phase.value}
+        | ({"message": shorten(state.message, limit)} if state.message else {})
+        for name, state in failed[:MAX_FAILED_STEPS]
     ]
+
+
+def message_limit(graph: Graph) -> int:
+    """Characters that the message of one step may have, so that a run of any size stays small."""
+    return min(max(MESSAGES_BUDGET // max(len(graph.nodes), 1), MIN_MESSAGE), MAX_MESSAGE)
 
 
 def _is_active(state: State) -> bool:

@@ -361,3 +361,15 @@ def test_nothing_whatever_begins_in_a_run_that_is_ending_or_has_failed(cancel: b
     world.reconcile()
     assert {world.states[name] for name in "esg"} == {"Skipped"}
     assert list(world.runs) == ["r1"]
+
+
+def test_a_step_that_runs_goes_on_although_the_story_names_another_engram_now() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    edited = story(step("a", ref={"name": "other"}))
+    edited.metadata.generation = 2
+    world.stories["wf/s"] = edited
+    world.reconcile()
+    assert world.state("a") == "Running"
+    world.end("a").reconcile()
+    assert world.phase == "Succeeded/Completed"
