@@ -8,6 +8,7 @@ from typing import Any
 
 from bobrapet.expressions.errors import FunctionError, nearest
 from bobrapet.expressions.function import Function
+from bobrapet.expressions.limits import Run
 from bobrapet.expressions.text import encode
 from bobrapet.expressions.values import INTEGERS, Absent, Int, Opaque, StringMap, Uint8, type_name
 
@@ -71,12 +72,12 @@ def position_in(key: Any, length: int) -> int:
     return int(key)
 
 
-def iterate(value: Any, wants_key: bool) -> Iterable[tuple[Any, Any]]:
+def iterate(value: Any, wants_key: bool, run: Run) -> Iterable[tuple[Any, Any]]:
     """Returns the pairs that `range` goes through; nothing for nil."""
     if isinstance(value, list):
         return zip(map(Int, range(len(value))), value, strict=True) if wants_key else zip(repeat(None), value)
     if isinstance(value, dict):
-        return [(key, value[key]) for key in sorted(value)]
+        return [(key, value[key]) for key in run.sorted(value)]
     if value is None or value is Absent:
         return ()
     if isinstance(value, INTEGERS):

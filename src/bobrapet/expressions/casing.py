@@ -5,35 +5,69 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
+
+from bobrapet.expressions.limits import STRIDE, Run
+from bobrapet.expressions.rewriting import rewrite
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 """Go's unicode.IsSpace."""
 
 
+class _SimpleUpper(dict[int, str]):
+    """A table for str.translate that fills itself."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        mapped = character.upper()
+        if len(mapped) > 1:
+            # The full mapping has more than one character; the simple one is then the title case, if that has one.
+            titled = character.title()
+            mapped = titled if len(titled) == 1 else character
+        self[code] = mapped
+        return mapped
+
+
+class _SimpleLower(dict[int, str]):
+    """A table for str.translate that fills itself."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = chr(code).lower()[0]
+        return self[code]
+
+
+_UPPER = _SimpleUpper()
+_LOWER = _SimpleLower()
+_EXPANDING = re.compile(
+    "[\u00df\u0149\u01f0\u0390\u03b0\u0587\u1e96-\u1e9a\u1f50-\u1f57\u1f80-\u1fff\ufb00-\ufb17]"
+)  # among these are all that str.upper turns into several characters
+
+
 def upper(text: str) -> str:
-    if text.isascii():
+    if text.isascii() or not _EXPANDING.search(text):
         return text.upper()
-    mapped = text.upper()
-    return mapped if len(mapped) == len(text) and not _has_special(text) else "".join(map(_upper, text))
+    return text.translate(_UPPER)
 
 
 def lower(text: str) -> str:
     if text.isascii() or not ("\u0130" in text or "\u03a3" in text):
         return text.lower()
-    return "".join(character.lower()[0] for character in text)
+    return text.translate(_LOWER)
 
 
-def _upper(character: str) -> str:
-    mapped = character.upper()
-    if len(mapped) == 1:
-        return mapped
-    # The full mapping has more than one character; the simple one is then the title case, if that is one character.
-    titled = character.title()
-    return titled if len(titled) == 1 else character
+_SEPARATORS = "".join(chr(code) for code in range(128) if not chr(code).isalnum() and chr(code) != "_") + SPACES[6:]
+_TITLE_STARTS = re.compile(f"(?:^|(?<=[{re.escape(_SEPARATORS)}]))[^{re.escape(_SEPARATORS)}]")
+_WORD_STARTS = re.compile(f"(?:^|(?<=[{SPACES}]))[^{SPACES}]")
 
 
-def _has_special(text: str) -> bool:
-    return _EXPANDING.search(text) is not None
+def title(run: Run, text: str) -> str:
+    """Raises the first letter of each word to title case; the rest stays."""
+    return rewrite(run, text, _TITLE_STARTS, _title)
+
+
+def untitle(run: Run, text: str) -> str:
+    """Lowers the first letter of each word; words are what stands between white space."""
+    return rewrite(run, text, _WORD_STARTS, lower)
 
 
 def _title(character: str) -> str:
@@ -41,39 +75,7 @@ def _title(character: str) -> str:
     return mapped if len(mapped) == 1 else character
 
 
-_EXPANDING = re.compile(
-    "[\u00df\u0149\u01f0\u0390\u03b0\u0587\u1e96-\u1e9a\u1f50-\u1f57\u1f80-\u1fff\ufb00-\ufb17]"
-)  # what str.upper turns into several characters
-_ASCII_WORD_START = re.compile(r"(?<![0-9A-Za-z_])[a-z]")
-
-
-def title(text: str) -> str:
-    """Raises the first letter of each word to title case; the rest stays."""
-    if text.isascii():
-        return _ASCII_WORD_START.sub(lambda match: match.group().upper(), text)
-    parts: list[str] = []
-    before = " "
-    for character in text:
-        parts.append(_title(character) if _separates(before) else character)
-        before = character
-    return "".join(parts)
-
-
-def _separates(character: str) -> bool:
-    """Whether a letter after this one starts a word (Go: strings.isSeparator)."""
-    if character.isascii():
-        return not (character.isalnum() or character == "_")
-    if character.isalpha() or unicodedata.category(character) == "Nd":
-        return False
-    return character in SPACES
-
-
-def untitle(text: str) -> str:
-    """Lowers the first letter of each word; words are what stands between white space."""
-    return re.sub(rf"(?:^|(?<=[{SPACES}]))[^{SPACES}]", lambda match: match.group().lower()[0], text, flags=re.DOTALL)
-
-
-def pascal(text: str) -> str:
+def pascal(run: Run, text: str) -> str:
     """`http_server` as `HttpServer`.
 
     Spaces, hyphens and underscores join words and disappear, except at the start, at the end and when doubled. A run
@@ -87,7 +89,7 @@ def pascal(text: str) -> str:
     parts: list[str] = []
     in_capitals = _is_upper(body[0])
     before = upper(body[0])
-    for character in body[1:]:
+    for character in run.paced(body[1:]):
         if _connects(before):
             if _connects(character):
                 parts.append(before)
@@ -110,34 +112,34 @@ def _is_upper(character: str) -> bool:
     return unicodedata.category(character) == "Lu"
 
 
-def snake(text: str) -> str:
+def snake(run: Run, text: str) -> str:
     """`HTTPServer2x` as `http_server_2x`."""
-    return _joined(text, "_")
+    return _joined(run, text, "_")
 
 
-def kebab(text: str) -> str:
+def kebab(run: Run, text: str) -> str:
     """`FirstName` as `first-name`."""
-    return _joined(text, "-")
+    return _joined(run, text, "-")
 
 
 def _connects(character: str) -> bool:
     return character in SPACES or character in "-_"
 
 
-def _joined(text: str, connector: str) -> str:
+def _joined(run: Run, text: str, connector: str) -> str:
     """Puts `connector` between the words of `text` and lowers them.
 
     Words are runs of one class of characters, with two rules for digits: those that follow a word belong to it, unless
     lower-case letters follow them; and letters that follow such a number belong to the number.
     """
-    words = [*_words(text), ("end", "")]
+    words = [*_words(run, text), ("end", "")]
     parts: list[str] = []
 
     def put(kind: str, word: str) -> None:
         if kind == "connector":
             parts.append(connector * len(word))
         else:
-            parts.append(lower(word) if kind == "upper" else word)
+            parts.append("".join(lower(letter) if _is_upper(letter) else letter for letter in word))
 
     position = 0
     while words[position + 1][0] != "end" if position + 1 < len(words) else False:
@@ -180,6 +182,7 @@ _IDEOGRAPHS = re.compile("[\u3400-\u4d85\u4e00-\u9fcc\U00020000-\U0002b81d]")
 """Letters without case and without words."""
 
 
+@lru_cache(1024)
 def _class_of(character: str) -> str:
     if _connects(character):
         return "connector"
@@ -193,23 +196,31 @@ def _class_of(character: str) -> str:
     return "number" if category[0] == "N" else "other"
 
 
-def _words(text: str) -> Iterator[tuple[str, str]]:
+def _words(run: Run, text: str) -> Iterator[tuple[str, str]]:
     """Splits text into runs of one class; `HTTPStatus` is `HTTP` and `Status`."""
     start, end = 0, len(text)
     while start < end:
+        run.check_time()
         kind = _class_of(text[start])
         stop = start + 1
         if kind == "upper":
-            while stop < end and _class_of(text[stop]) == "upper":
-                stop += 1
+            stop = _run_end(run, text, stop, ("upper",))
             if stop < end and _class_of(text[stop]) == "letters":
                 if stop - start > 1:
                     stop -= 1
                 else:
-                    while stop < end and _class_of(text[stop]) == "letters":
-                        stop += 1
+                    stop = _run_end(run, text, stop, ("letters",))
         else:
-            while stop < end and (_class_of(text[stop]) == kind or (kind == "punctuation" and text[stop] in "-_")):
-                stop += 1
+            # Hyphens and underscores inside punctuation belong to it.
+            stop = _run_end(run, text, stop, (kind,), "-_" if kind == "punctuation" else "")
         yield kind, text[start:stop]
         start = stop
+
+
+def _run_end(run: Run, text: str, position: int, kinds: tuple[str, ...], also: str = "") -> int:
+    """Returns where a run of characters of these classes ends."""
+    while position < len(text) and (_class_of(text[position]) in kinds or text[position] in also):
+        position += 1
+        if position % STRIDE == 0:
+            run.check_time()
+    return position

@@ -110,19 +110,18 @@ def deep_equal(left: Any, right: Any, run: Run, depth: int = 0) -> bool:
     if isinstance(left, list):
         if len(left) != len(right) or isinstance(left, NilList) != isinstance(right, NilList):
             return False
-        _count(run, depth, len(left))
-        return all(deep_equal(a, b, run, depth + 1) for a, b in zip(left, right, strict=True))
+        _check_depth(depth)
+        return all(deep_equal(a, b, run, depth + 1) for a, b in run.paced(zip(left, right, strict=True)))
     if isinstance(left, dict):
         if left.keys() != right.keys():
             return False
-        _count(run, depth, len(left))
-        return all(deep_equal(value, right[key], run, depth + 1) for key, value in left.items())
+        _check_depth(depth)
+        return all(deep_equal(value, right[key], run, depth + 1) for key, value in run.paced(left.items()))
     if type_name(left) == "float64":
         return to_float(left) == to_float(right)
     return bool(left == right)
 
 
-def _count(run: Run, depth: int, size: int) -> None:
+def _check_depth(depth: int) -> None:
     if depth > VALUE_DEPTH:
         raise FunctionError(f"value is nested deeper than {VALUE_DEPTH} levels", "depth")
-    run.check_time()

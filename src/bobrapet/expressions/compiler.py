@@ -240,7 +240,7 @@ class _Compiler:
                 frame[slot] = value
             run: Run = frame[RUN]
             try:
-                pairs = iterate(value, both)
+                pairs = iterate(value, both, run)
             except FunctionError as problem:
                 raise self.located(problem, pipe) from None
             dot = frame[DOT]
@@ -311,7 +311,7 @@ class _Compiler:
             value = get(frame)
             try:
                 if type(value) is str and len(value) > _LARGE:
-                    frame[RUN].reserve(len(value))
+                    frame[RUN].hold(len(value))
                 else:
                     frame[RUN].check_time()
             except FunctionError as problem:
@@ -525,7 +525,31 @@ class _Compiler:
                 return self.raising(operand, f"{function.name}: argument {position + 1}: {problem.message}")
             return lambda frame: value
         get = self.operand(operand)
-        return self.checked(function, position, get, operand, _finds_nil(operand, self.is_element(operand)))
+        finds_nil = _finds_nil(operand, self.is_element(operand))
+        if kind == "m" and finds_nil:
+            return self.checked_object(function, position, get, operand)
+        return self.checked(function, position, get, operand, finds_nil)
+
+    def checked_object(self, function: Function, position: int, get: Getter, operand: nodes.Operand) -> Getter:
+        """As `checked`, for paths: nil at the end of one passes for an empty object only if its start is nil too."""
+        strictly = self.checked(function, position, get, operand, True)
+        match operand:
+            case nodes.Chain():
+                start = self.operand(operand.target)
+            case nodes.Variable() if operand.path and not self.is_element(nodes.Variable(operand.pos, operand.name)):
+                start = self.operand(nodes.Variable(operand.pos, operand.name))
+            case nodes.Field() if not self.dot_is_element:
+                start = self.operand(nodes.Dot(operand.pos))
+            case _:
+                return strictly
+
+        def mapping(frame: Frame) -> Any:
+            value = get(frame)
+            if value is None and start(frame) is None:
+                return {}
+            return value if type(value) is dict else strictly(frame)
+
+        return mapping
 
     def is_element(self, operand: nodes.Operand) -> bool:
         """Whether a dot or variable comes straight from a list or map."""
@@ -561,18 +585,9 @@ class _Compiler:
         body = function.call
         name = function.name
         busy = self.calls > _BUSY
-        if len(getters) == 1 and not function.takes_run and not busy:
-            (only,) = getters
-
-            def one(frame: Frame) -> Any:
-                value = only(frame)
-                try:
-                    return body(value)
-                except FunctionError as problem:
-                    raise self.located(problem, node, name) from None
-
-            return one
-        if len(getters) == 2 and not function.takes_run and not busy:
+        if len(getters) == 1 and not busy:
+            return self.invoke_unary(node, function, getters[0])
+        if len(getters) == 2 and not busy and not function.takes_run:
             left, right = getters
 
             def two(frame: Frame) -> Any:
@@ -601,7 +616,7 @@ class _Compiler:
             try:
                 for value in values:
                     if type(value) is str and len(value) > _LARGE:
-                        run.reserve(len(value))
+                        run.hold(len(value))
                 if busy:
                     run.check_time()
                 return body(run, *values) if takes_run else body(*values)
@@ -609,6 +624,29 @@ class _Compiler:
                 raise self.located(problem, node, name) from None
 
         return many
+
+    def invoke_unary(self, node: nodes.Identifier, function: Function, get: Getter) -> Getter:
+        body = function.call
+        name = function.name
+        if function.takes_run:
+
+            def with_run(frame: Frame) -> Any:
+                value = get(frame)
+                try:
+                    return body(frame[RUN], value)
+                except FunctionError as problem:
+                    raise self.located(problem, node, name) from None
+
+            return with_run
+
+        def alone(frame: Frame) -> Any:
+            value = get(frame)
+            try:
+                return body(value)
+            except FunctionError as problem:
+                raise self.located(problem, node, name) from None
+
+        return alone
 
     def junction(self, node: nodes.Identifier, args: list[nodes.Operand], final: Getter | None) -> Getter:
         """`and` and `or` stop at the argument that decides, and return it."""

@@ -76,7 +76,7 @@ def _format_element(time: Moment, element: str, date: tuple[int, int, int], cloc
         case "2006":
             return _padded(year, 4)
         case "06":
-            return f"{max(year, 0) % 100:02d}"
+            return f"{abs(year) % 100:02d}"
         case "January":
             return MONTHS[month - 1]
         case "Jan":

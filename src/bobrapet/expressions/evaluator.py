@@ -12,9 +12,7 @@ from bobrapet.expressions.functions import DETERMINISTIC_LIBRARY, LIBRARY
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.parser import NESTING_LIMIT
 from bobrapet.expressions.program import Program
-
-TEMPLATE_KEY = "$bubuTemplate"
-VARIABLES_KEY = "$bubuTemplateVars"
+from bobrapet.expressions.wrapper import TEMPLATE_KEY, VARIABLES_KEY
 
 CACHE_SIZE = 1000
 """Compiled strings that are kept, of those with the functions and of those without the random ones."""
@@ -23,10 +21,22 @@ _TRUE = frozenset({"true", "1", "yes", "y"})
 _FALSE = frozenset({"false", "0", "no", "n", ""})
 
 
+LARGEST_CACHED = 64 * 1024
+"""Characters of a string that is kept; longer ones are compiled each time, so that the cache stays small."""
+
+
 @lru_cache(CACHE_SIZE)
+def _cached(text: str, deterministic: bool) -> Program:
+    return _compiled(text, deterministic)
+
+
+def _compiled(text: str, deterministic: bool) -> Program:
+    return Program(text, DETERMINISTIC_LIBRARY if deterministic else LIBRARY)
+
+
 def compiled_text(text: str, deterministic: bool) -> Program:
     """Returns the program of a template, which evaluators share; raises ExpressionError of kind `parse`."""
-    return Program(text, DETERMINISTIC_LIBRARY if deterministic else LIBRARY)
+    return _cached(text, deterministic) if len(text) <= LARGEST_CACHED else _compiled(text, deterministic)
 
 
 class Evaluator:
@@ -34,7 +44,7 @@ class Evaluator:
 
     `deterministic`: the functions that read the clock or random numbers do not exist.
     `max_output_bytes`: limit for the text of one template; None or 0: none.
-    `timeout`: seconds for the text of one template; None or 0: none.
+    `timeout`: seconds for one call; None or 0: none.
 
     An evaluator has no state besides these; it may be used from any number of threads. Contexts are only read.
     """
@@ -66,13 +76,9 @@ class Evaluator:
         `Absent`. Raises ExpressionError.
         """
         if type(value) is str:
-            if "{{" not in value:
-                return value
-            program = compiled_text(value, self._deterministic)
-            if program.path is not None:
-                return program.path(context)
-            return program.render(context, Run(self._max_output_bytes, self._timeout, self._clock))
-        return self._resolve(value, context, 0, ())
+            return self.resolve_text(value, context, None)
+        deadline = time.monotonic() + self._timeout if self._timeout else None
+        return _Resolution(self, context, deadline).resolve(value, 0, ())
 
     def condition(self, value: Any, context: Mapping[str, Any]) -> bool:
         """Returns what `value` means as a condition (spec expressions 11.1); blank text is true.
@@ -99,12 +105,30 @@ class Evaluator:
             template=value if isinstance(value, str) else "",
         )
 
-    def _resolve(self, value: Any, context: Any, depth: int, outer: tuple[int, ...]) -> Any:
+    def resolve_text(self, text: str, context: Any, deadline: float | None) -> Any:
+        """Returns what one string means; `deadline` is that of the value that it is a part of."""
+        if "{{" not in text:
+            return text
+        program = compiled_text(text, self._deterministic)
+        if program.path is not None:
+            return program.path(context)
+        return program.render(context, Run(self._max_output_bytes, self._timeout, self._clock, deadline))
+
+
+class _Resolution:
+    """One walk through a container."""
+
+    __slots__ = ("context", "deadline", "evaluator")
+
+    def __init__(self, evaluator: Evaluator, context: Any, deadline: float | None) -> None:
+        self.evaluator = evaluator
+        self.context = context
+        self.deadline = deadline
+
+    def resolve(self, value: Any, depth: int, outer: tuple[int, ...]) -> Any:
+        """`outer` holds the identities of the containers around `value`."""
         if isinstance(value, str):
-            try:
-                return self.resolve(str(value), context)
-            except RecursionError:
-                raise ExpressionError("depth", "nested too deeply") from None
+            return self.evaluator.resolve_text(str(value), self.context, self.deadline)
         if not isinstance(value, (dict, list, tuple)):
             return value
         if depth >= NESTING_LIMIT:
@@ -114,23 +138,23 @@ class Evaluator:
         outer = (*outer, id(value))
         if isinstance(value, dict):
             if TEMPLATE_KEY in value:
-                return self._wrapper(value, context, depth, outer)
+                return self.wrapper(value, depth, outer)
             result = {}
             for key, element in value.items():
                 try:
-                    result[key] = self._resolve(element, context, depth + 1, outer)
+                    result[key] = self.resolve(element, depth + 1, outer)
                 except ExpressionError as problem:
                     raise problem.inside(str(key)) from None
             return result
         elements = []
         for index, element in enumerate(value):
             try:
-                elements.append(self._resolve(element, context, depth + 1, outer))
+                elements.append(self.resolve(element, depth + 1, outer))
             except ExpressionError as problem:
                 raise problem.inside(f"[{index}]") from None
         return elements
 
-    def _wrapper(self, value: dict[str, Any], context: Any, depth: int, outer: tuple[int, ...]) -> Any:
+    def wrapper(self, value: dict[str, Any], depth: int, outer: tuple[int, ...]) -> Any:
         """Evaluates a `$bubuTemplate` object in the context and its own variables."""
         template = value[TEMPLATE_KEY]
         if not isinstance(template, str):
@@ -138,12 +162,13 @@ class Evaluator:
         variables = value.get(VARIABLES_KEY)
         if variables is not None:
             try:
-                variables = self._resolve(variables, context, depth + 1, outer)
+                variables = self.resolve(variables, depth + 1, outer)
             except ExpressionError as problem:
                 raise problem.inside(VARIABLES_KEY) from None
             if variables is not None and not isinstance(variables, dict):
                 raise ExpressionError("wrapper", f"{VARIABLES_KEY} must be an object, not {_shown(variables)}")
-        return self.resolve(str(template), {**context, **variables} if variables else context)
+        context = {**self.context, **variables} if variables else self.context
+        return self.evaluator.resolve_text(str(template), context, self.deadline)
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bobrapet.expressions.date_layout import MONTHS, WEEKDAYS, format_time
 from bobrapet.expressions.function import Function
-from bobrapet.expressions.values import Int, Int64, Opaque
+from bobrapet.expressions.values import Int, Int64, Opaque, wrap_int64
 
 NANOSECONDS = 1_000_000_000
 _DAY = 86_400
@@ -194,6 +194,10 @@ def _compare(left: Time, right: Time) -> int:
     return (first > second) - (first < second)
 
 
+def _formatted(time: Time, layout: str) -> str:
+    return format_time(time, layout[:4096])
+
+
 def _member(name: str, signature: str, call: Any) -> None:
     _METHODS[name] = Function(name, signature, call, False)
 
@@ -209,12 +213,12 @@ _member("Weekday", "", lambda time: Weekday(time.weekday))
 _member("YearDay", "", lambda time: Int(time.year_day))
 _member("Unix", "", lambda time: Int64(time.seconds))
 _member("UnixMilli", "", lambda time: Int64(time.seconds * 1000 + time.nanosecond // 1_000_000))
-_member("UnixMicro", "", lambda time: Int64(time.seconds * 1_000_000 + time.nanosecond // 1000))
-_member("UnixNano", "", lambda time: Int64(time.seconds * NANOSECONDS + time.nanosecond))
+_member("UnixMicro", "", lambda time: wrap_int64(time.seconds * 1_000_000 + time.nanosecond // 1000))
+_member("UnixNano", "", lambda time: wrap_int64(time.seconds * NANOSECONDS + time.nanosecond))
 _member("IsZero", "", lambda time: time.seconds == ZERO_SECONDS and time.nanosecond == 0)
 _member("UTC", "", lambda time: time.inside(UTC))
 _member("String", "", str)
-_member("Format", "s", format_time)
+_member("Format", "s", _formatted)
 _member("AddDate", "iii", _add_date)
 _member("Before", "t", lambda time, other: _compare(time, other) < 0)
 _member("After", "t", lambda time, other: _compare(time, other) > 0)

@@ -29,11 +29,16 @@ def _finite(text: str) -> float:
     return value
 
 
+def _integer(text: str) -> int | float:
+    # An int cannot hold the sign that a float64 keeps.
+    return -0.0 if text == "-0" else int(text)
+
+
 def _refuse(text: str) -> None:
     raise NotJson(f"{text} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_refuse)
 
 
 def decode_json(text: str) -> Any:
@@ -117,14 +122,14 @@ class _Encoder:
             raise FunctionError(f"value is nested deeper than {VALUE_DEPTH} levels", "depth")
         parts = self.parts
         is_list = isinstance(value, list)
-        self.run.reserve(2 * len(value) + 2)
+        self.run.reserve_elements(len(value))
         if not value:
             parts.append("null" if isinstance(value, NilList) else "[]" if is_list else "{}")
             return
         newline = f"\n{self.indent * (depth + 1)}" if self.indent else ""
         parts.append("[" if is_list else "{")
         before = newline
-        for element in value if is_list else sorted(value):
+        for element in self.run.paced(value if is_list else self.run.sorted(value)):
             parts.append(before)
             before = "," + newline
             if isinstance(value, dict):

@@ -24,8 +24,8 @@ _NUMBER = (
     r"|0[bB][01_]*(?:\.[01_]*)?|[0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9_]*)?)i?"
 )
 _TOKEN = re.compile(
-    r"(?P<space>[ \t\r\n]*)(?:"
-    rf"(?P<field>(?:\.[^\W0-9]\w*)+){_AFTER_NAME}"
+    r"(?P<space>[ \t\r\n]*+)(?:"
+    rf"(?P<field>(?:\.[^\W0-9]\w*+)++){_AFTER_NAME}"
     rf"|(?P<name>[^\W0-9]\w*){_AFTER_NAME}"
     r"|(?P<close>\}\})"
     r'|(?P<string>"(?:[^"\\\n]|\\[^\n])*")'

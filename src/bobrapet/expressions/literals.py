@@ -121,8 +121,9 @@ def parse_integer(text: str) -> int | None:
 def parse_float(text: str) -> float | None:
     """Reads a decimal or hexadecimal floating-point literal; None if it is not one or out of range."""
     if "_" in text:
-        # strconv.ParseFloat accepts underscores only after a base prefix, which a decimal literal does not have.
-        if not re.fullmatch(r"[+-]?0[xX](?:_?[0-9a-fA-F.])+(?:[pP][+-]?[0-9](?:_?[0-9])*)?", text):
+        prefix = text.lstrip("+-")[:2]
+        digits = "[0-9a-fA-F]" if prefix in ("0x", "0X") else "[0-9]"
+        if re.search(rf"(?<!{digits})(?<!0[xX])_|_(?!{digits})", text):
             return None
         text = text.replace("_", "")
     if len(text) > 400:

@@ -235,7 +235,7 @@ class _Formatter:
     def container(self, verb: str, flags: _Flags, value: list[Any] | dict[str, Any], depth: int) -> str:
         if depth > VALUE_DEPTH:
             raise FunctionError(f"value is nested deeper than {VALUE_DEPTH} levels", "depth")
-        self.run.reserve(2 * len(value) + 5)
+        self.run.reserve_elements(len(value))
         go_syntax = flags.go_syntax and verb == "v"
         joint = ", " if go_syntax else " "
         name = type_name(value)
@@ -244,12 +244,12 @@ class _Formatter:
         if isinstance(value, dict):
             elements = [
                 f"{self.inner(verb, flags, key, depth)}:{self.inner(verb, flags, value[key], depth)}"
-                for key in sorted(value)
+                for key in self.run.paced(self.run.sorted(value))
             ]
             body = joint.join(elements)
             text = f"{name}{{{body}}}" if go_syntax else f"map[{body}]"
         else:
-            body = joint.join(self.inner(verb, flags, element, depth) for element in value)
+            body = joint.join(self.inner(verb, flags, element, depth) for element in self.run.paced(value))
             text = f"{name}{{{body}}}" if go_syntax else f"[{body}]"
         self.run.reserve(len(text))
         return text
@@ -263,12 +263,12 @@ class _Formatter:
         match verb:
             case "v":
                 if flags.go_syntax:
-                    return flags.pad(quote(_truncate(value, flags), raw=flags.sharp))
+                    return flags.pad(quote(self.run, _truncate(value, flags), raw=flags.sharp))
                 return flags.pad(_truncate(value, flags))
             case "s":
                 return flags.pad(_truncate(value, flags))
             case "q":
-                return flags.pad(quote(_truncate(value, flags), ascii_only=flags.plus, raw=flags.sharp))
+                return flags.pad(quote(self.run, _truncate(value, flags), ascii_only=flags.plus, raw=flags.sharp))
             case "x" | "X":
                 return self.hexadecimal(verb, flags, encode(value))
             case _:

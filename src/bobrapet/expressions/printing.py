@@ -120,17 +120,17 @@ def format_complex(value: complex) -> str:
 def _container(value: Any, parts: list[str], run: Run, depth: int) -> None:
     if depth > VALUE_DEPTH:
         raise FunctionError(f"value is nested deeper than {VALUE_DEPTH} levels", "depth")
-    run.reserve(2 * len(value) + 5)
+    run.reserve_elements(len(value))
     if isinstance(value, list):
         before = "["
-        for element in value:
+        for element in run.paced(value):
             parts.append(before)
             before = " "
             _element(element, parts, run, depth)
         parts.append("]" if value else "[]")
         return
     before = "map["
-    for key in sorted(value):
+    for key in run.paced(run.sorted(value)):
         parts.append(f"{before}{key}:")
         before = " "
         _element(value[key], parts, run, depth)

@@ -29,15 +29,18 @@ class Program:
 
     def __init__(self, text: str, functions: Mapping[str, Function]) -> None:
         self.text = text
-        tree = parse(text, functions)
-        segments = plain_path(tree)
         self.path: Callable[[Any], Any] | None = None
-        if segments is not None:
-            self.path = compile_path(segments, text, _first_action(tree))
-            return
-        self._steps = step_names(tree)
-        self._decodes = _is_single_action(tree) and tree.functions <= BUILTIN_NAMES
-        self._render = compile_tree(tree, functions)
+        try:
+            tree = parse(text, functions)
+            segments = plain_path(tree)
+            if segments is not None:
+                self.path = compile_path(segments, text, _first_action(tree))
+                return
+            self._steps = step_names(tree)
+            self._decodes = _is_single_action(tree) and tree.functions <= BUILTIN_NAMES
+            self._render = compile_tree(tree, functions)
+        except RecursionError:
+            raise ExpressionError("parse", "nested too deeply to be read from here", template=text) from None
 
     def render(self, context: Any, run: Run) -> Any:
         """Returns the text for a context, or the JSON value that it stands for (spec expressions 3, 9.1)."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from bobrapet.expressions.limits import Run
+from bobrapet.expressions.rewriting import rewrite
+
 _ESCAPES = {
     "\a": "\\a",
     "\b": "\\b",
@@ -14,19 +17,15 @@ _ESCAPES = {
     "\v": "\\v",
     "\\": "\\\\",
 }
-_PLAIN = re.compile(r"[ !#-\[\]-~]*")
+_SPECIAL = re.compile(r"[^ !#-\[\]-~]")
+_NOT_RAW = re.compile("[\x00-\x08\x0a-\x1f\x7f`\ufeff\ud800-\udfff]")
 
 
-def quote(value: str, *, ascii_only: bool = False, raw: bool = False) -> str:
+def quote(run: Run, value: str, *, ascii_only: bool = False, raw: bool = False) -> str:
     """Returns `value` in double quotes; with `raw`, in back quotes where that is possible."""
-    if raw and all(
-        character == "\t" or (character >= " " and character not in "`\x7f\ufeff" and not _is_broken(character))
-        for character in value
-    ):
+    if raw and not _NOT_RAW.search(value):
         return f"`{value}`"
-    if _PLAIN.fullmatch(value):
-        return f'"{value}"'
-    return '"' + "".join(_escape(character, '"', ascii_only) for character in value) + '"'
+    return '"' + rewrite(run, value, _SPECIAL, lambda character: _escape(character, '"', ascii_only)) + '"'
 
 
 def quote_rune(code: int, *, ascii_only: bool = False) -> str:

@@ -11,9 +11,7 @@ from bobrapet.expressions.errors import ExpressionError, nearest
 from bobrapet.expressions.functions import DETERMINISTIC_LIBRARY, LIBRARY, UNFORESEEABLE
 from bobrapet.expressions.parser import NESTING_LIMIT, ROOTS, parse
 from bobrapet.expressions.references import operands
-
-TEMPLATE_KEY = "$bubuTemplate"
-VARIABLES_KEY = "$bubuTemplateVars"
+from bobrapet.expressions.wrapper import TEMPLATE_KEY, VARIABLES_KEY
 
 DOCUMENT_LIMIT = 1024 * 1024
 """Bytes of all text in a value; larger ones are refused unread."""

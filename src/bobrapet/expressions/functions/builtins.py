@@ -13,6 +13,7 @@ from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.printf import sprintf
 from bobrapet.expressions.printing import print_line, print_values
+from bobrapet.expressions.rewriting import rewrite
 from bobrapet.expressions.text import encode
 from bobrapet.expressions.values import Absent, truth
 
@@ -103,26 +104,24 @@ _JS_SPECIAL = re.compile("[\\\\'\"<>&=\\x00-\\x1f]|[^\\x00-\\x7f]")
 @BUILTINS.add("html", "a*", takes_run=True)
 def html(run: Run, *values: Any) -> str:
     text = _printed(run, values)
-    run.reserve(len(text) + 5 * len(_HTML_SPECIAL.findall(text)))
-    return _HTML_SPECIAL.sub(lambda match: _HTML[match.group()], text)
+    return rewrite(run, text, _HTML_SPECIAL, _HTML.__getitem__)
 
 
 @BUILTINS.add("js", "a*", takes_run=True)
 def js(run: Run, *values: Any) -> str:
     text = _printed(run, values)
-    run.reserve(len(text) + 5 * len(_JS_SPECIAL.findall(text)))
-    return _JS_SPECIAL.sub(_escape_js, text)
+    return rewrite(run, text, _JS_SPECIAL, _escape_js)
 
 
-def _escape_js(match: re.Match[str]) -> str:
-    character = match.group()
+def _escape_js(character: str) -> str:
     if character in _JS:
         return _JS[character]
     code = ord(character)
     if code > 0x7F and character.isprintable():
         return character
     if 0xDC80 <= code <= 0xDCFF:
-        return "\\uFFFD"
+        # A byte that is no character stays one.
+        return character
     return f"\\u{code:04X}"
 
 

@@ -15,6 +15,9 @@ from bobrapet.expressions.limits import Run
 from bobrapet.expressions.values import MAX_INT64, MIN_INT64, Int, Int64, type_name, wrap_int64
 
 DATES = Library()
+LONGEST_TEXT = 4096
+"""Characters of a layout or of a date in text; nothing sensible comes near it."""
+
 CLOCK = Library()
 """What only an evaluator with a clock has."""
 
@@ -33,7 +36,7 @@ def _current(run: Run) -> Time:
 @DATES.add("toDate", "ss")
 def to_date(layout: str, text: str) -> Time:
     try:
-        return parse_time(layout, text)
+        return parse_time(_short(layout, "layout"), _short(text, "date"))
     except BadTime:
         return ZERO
 
@@ -41,9 +44,15 @@ def to_date(layout: str, text: str) -> Time:
 @DATES.add("mustToDate", "ss")
 def must_to_date(layout: str, text: str) -> Time:
     try:
-        return parse_time(layout, text)
+        return parse_time(_short(layout, "layout"), _short(text, "date"))
     except BadTime as problem:
         raise FunctionError(f"cannot read “{text[:40]}” as “{layout[:40]}”: {problem}") from None
+
+
+def _short(text: str, what: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        raise FunctionError(f"a {what} of {len(text)} characters is too long (at most {LONGEST_TEXT})")
+    return text
 
 
 def _time_of(run: Run, value: Any) -> Time:
@@ -59,8 +68,7 @@ def _time_of(run: Run, value: Any) -> Time:
 
 @DATES.add("dateInZone date_in_zone", "sas", takes_run=True)
 def date_in_zone(run: Run, layout: str, value: Any, zone: str) -> str:
-    run.reserve(8 * len(layout))
-    return format_time(_time_of(run, value).inside(load_zone(zone)), layout)
+    return format_time(_time_of(run, value).inside(load_zone(_short(zone, "zone"))), _short(layout, "layout"))
 
 
 @DATES.add("date", "sa", takes_run=True)
@@ -80,13 +88,13 @@ def html_date_in_zone(run: Run, value: Any, zone: str) -> str:
 
 @DATES.add("dateModify date_modify", "st")
 def date_modify(duration: str, time: Time) -> Time:
-    nanoseconds = parse_duration(duration)
+    nanoseconds = parse_duration(_short(duration, "duration"))
     return time if nanoseconds is None else time.moved(nanoseconds)
 
 
 @DATES.add("mustDateModify must_date_modify", "st")
 def must_date_modify(duration: str, time: Time) -> Time:
-    nanoseconds = parse_duration(duration)
+    nanoseconds = parse_duration(_short(duration, "duration"))
     if nanoseconds is None:
         raise FunctionError(f"“{duration[:40]}” is not a duration; write 36h, 90m or 1h30m")
     return time.moved(nanoseconds)
@@ -116,7 +124,7 @@ def duration_round(run: Run, value: Any) -> str:
     """The largest unit that fits more than once."""
     nanoseconds = 0
     if isinstance(value, str):
-        nanoseconds = parse_duration(value) or 0
+        nanoseconds = parse_duration(_short(value, "duration")) or 0
     elif type(value) is Int64:
         nanoseconds = int(value)
     elif isinstance(value, Time):

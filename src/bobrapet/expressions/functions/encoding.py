@@ -87,67 +87,76 @@ def b32enc(run: Run, text: str) -> str:
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_LINE_ENDS = b"\r\n"
+_PAD = ord("=")
 
 
 @ENCODING.add("b64dec", "s")
 def b64dec(text: str) -> str:
     data = encode(text)
-    bad = _first_bad_byte(data, _BASE64, 4, {2: 2, 3: 1})
-    if bad >= 0:
-        return f"illegal base64 data at input byte {bad}"
-    return decode(base64.b64decode(data.replace(b"\r", b"").replace(b"\n", b"")))
+    digits = data.translate(None, _LINE_ENDS)
+    body = digits.rstrip(b"=")
+    if len(digits) % 4 or len(digits) - len(body) > 2 or body.translate(None, _BASE64):
+        return f"illegal base64 data at input byte {_bad_base64(data)}"
+    return decode(base64.b64decode(digits))
+
+
+def _bad_base64(data: bytes) -> int:
+    """Returns where Go's decoder, which counts line ends, gives up on a malformed text."""
+    in_group = 0
+    end = len(data)
+    for position, byte in enumerate(data):
+        if byte in _LINE_ENDS:
+            continue
+        if byte in _BASE64:
+            in_group = (in_group + 1) % 4
+            continue
+        if byte != _PAD or in_group < 2:
+            return position
+        following = _after_line_ends(data, position + 1)
+        if in_group == 2:
+            if following == end:
+                return end
+            if data[following] != _PAD:
+                return following - 1
+            following = _after_line_ends(data, following + 1)
+        return following
+    return end - in_group
+
+
+def _after_line_ends(data: bytes, position: int) -> int:
+    while position < len(data) and data[position] in _LINE_ENDS:
+        position += 1
+    return position
 
 
 @ENCODING.add("b32dec", "s")
 def b32dec(text: str) -> str:
-    data = encode(text)
-    bad = _first_bad_byte(data, _BASE32, 8, {2: 6, 4: 4, 5: 3, 7: 1})
+    digits = encode(text).translate(None, _LINE_ENDS)
+    bad, length = _check_base32(digits)
     if bad >= 0:
         return f"illegal base32 data at input byte {bad}"
-    return decode(base64.b32decode(data.replace(b"\r", b"").replace(b"\n", b"")))
+    body = digits[:length]
+    return decode(base64.b32decode(body + b"=" * (-length % 8)))
 
 
-def _first_bad_byte(data: bytes, alphabet: bytes, group: int, padding: dict[int, int]) -> int:
-    """Returns where a decoder that skips line ends stops, or -1 when the text is well formed.
+def _check_base32(digits: bytes) -> tuple[int, int]:
+    """Returns where Go's decoder gives up, or -1, and the number of digits before the padding.
 
-    `padding` tells how many `=` complete a last group of a number of digits.
+    What follows a complete padding is not looked at.
     """
-    digits = data.translate(None, b"\r\n")
-    body = digits.rstrip(b"=")
-    if not body.translate(None, alphabet) and len(digits) % group == 0:
-        last = len(body) % group
-        if len(digits) - len(body) == (padding.get(last, -1) if last else 0):
-            return -1
-    return _walk_groups(data, alphabet, group, padding)
-
-
-def _walk_groups(data: bytes, alphabet: bytes, group: int, padding: dict[int, int]) -> int:
-    """Finds the offending byte as Go's decoders report it."""
-    position = 0
-    in_group = 0
-    length = len(data)
-    known = set(alphabet)
-    while position < length:
-        byte = data[position]
-        position += 1
-        if byte in b"\r\n":
-            continue
-        if byte in known:
-            in_group = (in_group + 1) % group
-            continue
-        if byte != ord("=") or in_group not in padding:
-            return position - 1
-        missing = padding[in_group] - 1
-        while missing:
-            while position < length and data[position] in b"\r\n":
-                position += 1
-            if position == length:
-                return length
-            if data[position] != ord("="):
-                return position - 1 if group == 4 else position
-            position += 1
-            missing -= 1
-        while position < length and data[position] in b"\r\n":
-            position += 1
-        return position if position < length else -1
-    return length - in_group if in_group else -1
+    end = len(digits)
+    length = end - len(digits.lstrip(_BASE32))
+    if length == end:
+        return (end - end % 8, 0) if end % 8 else (-1, end)
+    in_group, rest = length % 8, end - length - 1
+    if digits[length] != _PAD or in_group < 2 or rest >= 8:
+        return length, 0
+    if rest + in_group < 7:
+        return end, 0
+    missing = 7 - in_group
+    padding = digits[length + 1 : length + 1 + missing]
+    wrong = len(padding) - len(padding.lstrip(b"="))
+    if wrong < len(padding):
+        return length + wrong, 0
+    return (length, 0) if in_group in (3, 6) else (-1, length)

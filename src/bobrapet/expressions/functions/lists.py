@@ -41,35 +41,35 @@ def last(values: Any) -> Any:
 @LISTS.add("rest mustRest", "a", takes_run=True)
 def rest(run: Run, values: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items))
+    run.reserve_elements(len(items))
     return items[1:] if items else NilList()
 
 
 @LISTS.add("initial mustInitial", "a", takes_run=True)
 def initial(run: Run, values: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items))
+    run.reserve_elements(len(items))
     return items[:-1] if items else NilList()
 
 
 @LISTS.add("append push mustAppend mustPush", "aa", takes_run=True)
 def append(run: Run, values: Any, value: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items) + 1)
+    run.reserve_elements(len(items) + 1)
     return [*items, value]
 
 
 @LISTS.add("prepend mustPrepend", "aa", takes_run=True)
 def prepend(run: Run, values: Any, value: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items) + 1)
+    run.reserve_elements(len(items) + 1)
     return [value, *items]
 
 
 @LISTS.add("concat", "a*", takes_run=True)
 def concat(run: Run, *lists: Any) -> list[Any]:
     items = [_list_of(values) for values in lists]
-    run.reserve(sum(map(len, items)))
+    run.reserve_elements(sum(map(len, items)))
     joined = [value for values in items for value in values]
     return joined or NilList()
 
@@ -77,15 +77,15 @@ def concat(run: Run, *lists: Any) -> list[Any]:
 @LISTS.add("reverse mustReverse", "a", takes_run=True)
 def reverse(run: Run, values: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items))
+    run.reserve_elements(len(items))
     return list(reversed(items))
 
 
 @LISTS.add("compact mustCompact", "a", takes_run=True)
 def compact(run: Run, values: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items))
-    return [value for value in items if not empty(value)]
+    run.reserve_elements(len(items))
+    return [value for value in run.paced(items) if not empty(value)]
 
 
 @LISTS.add("uniq mustUniq", "a", takes_run=True)
@@ -94,14 +94,14 @@ def uniq(run: Run, values: Any) -> list[Any]:
     for value in _list_of(values):
         if not _contains(run, kept, value):
             kept.append(value)
-    run.reserve(len(kept))
+    run.reserve_elements(len(kept))
     return kept
 
 
 @LISTS.add("without mustWithout", "aa*", takes_run=True)
 def without(run: Run, values: Any, *unwanted: Any) -> list[Any]:
     items = _list_of(values)
-    run.reserve(len(items))
+    run.reserve_elements(len(items))
     return [value for value in items if not _contains(run, list(unwanted), value)]
 
 
@@ -114,9 +114,7 @@ def has(run: Run, value: Any, values: Any) -> bool:
 
 def _contains(run: Run, values: list[Any], wanted: Any) -> bool:
     run.check_time()
-    for position, value in enumerate(values):
-        if position % 1024 == 1023:
-            run.check_time()
+    for value in run.paced(values):
         if value is wanted and value == value:
             return True
         if deep_equal(wanted, value, run):
@@ -133,6 +131,6 @@ def slice_(run: Run, values: Any, *indexes: Any) -> Any:
     end = integer_of(indexes[1]) if len(indexes) > 1 else len(items)
     if not 0 <= start <= end <= len(items):
         raise FunctionError(f"cannot slice from {start} to {end} a list of {len(items)}")
-    run.reserve(end - start)
+    run.reserve_elements(end - start)
     part = items[start:end]
     return StringList(part) if isinstance(items, StringList) else part

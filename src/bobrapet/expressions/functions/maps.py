@@ -35,14 +35,14 @@ def has_key(mapping: dict[str, Any], key: str) -> bool:
 
 @MAPS.add("keys", "m*", takes_run=True)
 def keys(run: Run, *mappings: dict[str, Any]) -> StringList:
-    run.reserve(sum(map(len, mappings)))
-    return StringList([key for mapping in mappings for key in sorted(mapping)])
+    run.reserve_elements(sum(map(len, mappings)))
+    return StringList([key for mapping in mappings for key in run.sorted(mapping)])
 
 
 @MAPS.add("values", "m", takes_run=True)
 def values(run: Run, mapping: dict[str, Any]) -> list[Any]:
-    run.reserve(len(mapping))
-    return [mapping[key] for key in sorted(mapping)]
+    run.reserve_elements(len(mapping))
+    return [mapping[key] for key in run.sorted(mapping)]
 
 
 @MAPS.add("pick", "ms*", takes_run=True)
@@ -52,7 +52,7 @@ def pick(run: Run, mapping: dict[str, Any], *wanted: str) -> dict[str, Any]:
 
 @MAPS.add("omit", "ms*", takes_run=True)
 def omit(run: Run, mapping: dict[str, Any], *unwanted: str) -> dict[str, Any]:
-    run.reserve(len(mapping))
+    run.reserve_elements(len(mapping))
     dropped = set(unwanted)
     return {key: value for key, value in mapping.items() if key not in dropped}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
@@ -71,7 +71,7 @@ def float_of(value: Any) -> float:
 
 def float_text(text: str) -> float:
     """Reads a float as strconv.ParseFloat does; 0 for what it refuses."""
-    if text.lower().lstrip("+-") in ("inf", "infinity", "nan") and text.lower()[1:2] not in ("+", "-"):
+    if re.fullmatch(r"nan|[-+]?inf(?:inity)?", text, re.IGNORECASE):
         return float(text)
     value = parse_float(text)
     return 0.0 if value is None else value
@@ -171,7 +171,7 @@ def _decimals(values: tuple[Any, ...]) -> list[Decimal]:
     return [Decimal(repr(number)) for number in numbers]
 
 
-_EXACT = Context(prec=5000)
+_EXACT = Context(prec=5000, Emin=MIN_EMIN, Emax=MAX_EMAX)
 """Precision for sums and products of a few float64 values, whose digits span some 700 places."""
 
 
@@ -206,7 +206,10 @@ def divf(first: Any, *rest: Any) -> float:
             if divisor == 0:
                 raise FunctionError("division by zero")
             # 16 digits after the point, as shopspring/decimal keeps.
-            quotient = (quotient / divisor).quantize(Decimal("1e-16"), rounding=ROUND_HALF_UP)
+            try:
+                quotient = (quotient / divisor).quantize(Decimal("1e-16"), rounding=ROUND_HALF_UP)
+            except InvalidOperation:
+                raise FunctionError("the quotient is out of range") from None
         return float(quotient) + 0.0
 
 

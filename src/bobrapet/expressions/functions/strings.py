@@ -10,7 +10,7 @@ from typing import Any
 from bobrapet.expressions import casing
 from bobrapet.expressions.errors import FunctionError
 from bobrapet.expressions.function import Library
-from bobrapet.expressions.limits import Run
+from bobrapet.expressions.limits import STRIDE, Run
 from bobrapet.expressions.printing import format_value
 from bobrapet.expressions.quoting import quote as quoted
 from bobrapet.expressions.text import decode, encode
@@ -20,6 +20,7 @@ STRINGS = Library()
 
 _SPACE_CLASS = f"[{casing.SPACES}]"
 _SPACE = re.compile(_SPACE_CLASS)
+_LEADING_SPACES = re.compile(" *")
 _FIRST_LETTERS = re.compile(rf"(?:^|(?<={_SPACE_CLASS}))[^{casing.SPACES}]")
 
 
@@ -45,11 +46,11 @@ def trim_prefix(prefix: str, text: str) -> str:
 
 STRINGS.add("upper", "s")(casing.upper)
 STRINGS.add("lower", "s")(casing.lower)
-STRINGS.add("title", "s")(casing.title)
-STRINGS.add("untitle", "s")(casing.untitle)
-STRINGS.add("snakecase", "s")(casing.snake)
-STRINGS.add("kebabcase", "s")(casing.kebab)
-STRINGS.add("camelcase", "s")(casing.pascal)
+STRINGS.add("title", "s", takes_run=True)(casing.title)
+STRINGS.add("untitle", "s", takes_run=True)(casing.untitle)
+STRINGS.add("snakecase", "s", takes_run=True)(casing.snake)
+STRINGS.add("kebabcase", "s", takes_run=True)(casing.kebab)
+STRINGS.add("camelcase", "s", takes_run=True)(casing.pascal)
 
 
 @STRINGS.add("substr", "iis")
@@ -129,10 +130,11 @@ def _wrap(run: Run, text: str, width: int, separator: str, *, breaks_words: bool
     parts: list[str] = []
     start, end = 0, len(text)
     while end - start > width:
-        if len(parts) % 1024 == 0:
-            run.reserve(1024 * (len(separator) + 1))
+        if len(parts) % STRIDE == 0:
+            run.reserve(STRIDE * (len(separator) + 1))
         if text[start] == " ":
-            start += 1
+            # Spaces at the start of a line disappear, but the last line keeps them.
+            start = min(_end_of_spaces(text, start), end - width)
             continue
         space = text.rfind(" ", start, start + width + 1)
         if space >= 0:
@@ -150,6 +152,11 @@ def _wrap(run: Run, text: str, width: int, separator: str, *, breaks_words: bool
     parts.append(text[start:])
     run.reserve(sum(map(len, parts)))
     return "".join(parts)
+
+
+def _end_of_spaces(text: str, start: int) -> int:
+    match = _LEADING_SPACES.match(text, start)
+    return match.end() if match else start
 
 
 @STRINGS.add("contains", "ss")
@@ -171,7 +178,7 @@ def has_suffix(suffix: str, text: str) -> bool:
 def quote(run: Run, *values: Any) -> str:
     texts = [to_string(run, value) for value in values if not _is_nil(value)]
     run.reserve(sum(map(len, texts)))
-    return " ".join(map(quoted, texts))
+    return " ".join(quoted(run, text) for text in texts)
 
 
 @STRINGS.add("squote", "a*", takes_run=True)
@@ -244,8 +251,8 @@ def to_strings(run: Run, values: Any) -> StringList:
     if isinstance(values, StringList):
         return values
     if isinstance(values, list):
-        run.reserve(len(values))
-        return StringList([to_string(run, value) for value in values if not _is_nil(value)])
+        run.reserve_elements(len(values))
+        return StringList([to_string(run, value) for value in run.paced(values) if not _is_nil(value)])
     return StringList([] if _is_nil(values) else [to_string(run, values)])
 
 
@@ -253,7 +260,7 @@ def to_strings(run: Run, values: Any) -> StringList:
 def sort_alpha(run: Run, values: Any) -> StringList:
     if not isinstance(values, list):
         return StringList([to_string(run, values)])
-    return StringList(sorted(to_strings(run, values)))
+    return StringList(run.sorted(to_strings(run, values)))
 
 
 @STRINGS.add("splitList", "ss", takes_run=True)
@@ -263,12 +270,17 @@ def split_list(run: Run, separator: str, text: str) -> StringList:
 
 @STRINGS.add("split", "ss", takes_run=True)
 def split(run: Run, separator: str, text: str) -> StringMap:
-    return StringMap((f"_{number}", part) for number, part in enumerate(_split(run, separator, text, -1)))
+    return _numbered(run, _split(run, separator, text, -1))
 
 
 @STRINGS.add("splitn", "sis", takes_run=True)
 def splitn(run: Run, separator: str, limit: int, text: str) -> StringMap:
-    return StringMap((f"_{number}", part) for number, part in enumerate(_split(run, separator, text, limit)))
+    return _numbered(run, _split(run, separator, text, limit))
+
+
+def _numbered(run: Run, parts: list[str]) -> StringMap:
+    run.reserve_elements(8 * len(parts))
+    return StringMap((f"_{number}", part) for number, part in run.paced(enumerate(parts)))
 
 
 def _split(run: Run, separator: str, text: str, limit: int) -> list[str]:
@@ -276,9 +288,9 @@ def _split(run: Run, separator: str, text: str, limit: int) -> list[str]:
     if limit == 0:
         return []
     if separator:
-        run.reserve(text.count(separator) + len(text))
+        run.reserve_elements(text.count(separator) + 1)
         return text.split(separator, limit - 1 if limit > 0 else -1)
-    run.reserve(2 * len(text))
+    run.reserve_elements(len(text))
     if limit < 0 or limit >= len(text):
         return list(text)
     return [*text[: limit - 1], text[limit - 1 :]]
