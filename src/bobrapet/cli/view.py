@@ -80,7 +80,7 @@ def _branches(step: Step) -> Iterator[Step]:
 
 def _note(phase: str, reason: Reason | None, message: str | None) -> str:
     """What stands behind a step: the engine's reason where it waits, the message where it went wrong."""
-    from bobrapet.engine.reasons import Runs, Starting
+    from bobrapet.engine.reasons import Ended, Runs, Starting
 
     if phase == "Succeeded":
         return ""
@@ -89,7 +89,7 @@ def _note(phase: str, reason: Reason | None, message: str | None) -> str:
     match reason:
         case None:
             return message or ""
-        case Starting():
+        case Starting() | Ended():  # ended as the engine knows already, but the status does not show it yet
             return ""
         case Runs(note=note):
             return note

@@ -139,6 +139,8 @@ class Pass(Work):
         final = final_phase(steprun)
         if final is not None:
             finished = moment(steprun.status.finished_at) or self.now
+            # Components may report whole seconds; a step does not end before it began.
+            finished = max(finished, started or finished)
             message, reason = told(steprun, final)
             begun = replace(state or State(final), started_at=started or finished)
             self.record(node.name, begun.ended(final, message, reason, at=finished))

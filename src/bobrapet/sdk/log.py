@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import msgspec
 
 from bobrapet.sdk.environment import StepIdentity
+from bobrapet.sdk.outcome import timestamp
 from bobrapet.sdk.redaction import redact
 
 
@@ -55,8 +56,7 @@ class Log:
 
     def _write(self, level: str, message: str, fields: dict[str, Any]) -> None:
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-        line = {"time": stamp, "level": level, "msg": message, **self._about, **fields}
+        line = {"time": timestamp(now), "level": level, "msg": message, **self._about, **fields}
         text = redact(msgspec.json.encode(line, enc_hook=str).decode(), self._secrets)
         print(text, file=self._stream or sys.stderr, flush=True)
 

@@ -76,12 +76,17 @@ def failure(error: BaseException, *, secrets: Collection[str] = ()) -> Failed:
     return Failed(structured)
 
 
+def timestamp(now: float) -> str:
+    """RFC 3339 with milliseconds: steps are often shorter than a second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+
+
 def status_patch(outcome: Outcome, *, started_at: str, now: float | None = None) -> dict[str, Any]:
     """The fields of `status` that this outcome changes."""
     now = time.time() if now is None else now
     status: dict[str, Any] = {
         "phase": outcome.phase,
-        "finishedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        "finishedAt": timestamp(now),
     }
     began = _moment(started_at)
     if began is not None:

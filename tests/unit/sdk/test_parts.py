@@ -258,7 +258,7 @@ def test_the_patch_of_a_timeout() -> None:
         "exitCode": 124,
         "exitClass": "retry",
         "duration": "6.8132s",
-        "finishedAt": "2026-01-05T10:00:06Z",
+        "finishedAt": "2026-01-05T10:00:06.813Z",
     }
 
 
@@ -266,8 +266,8 @@ def test_the_patch_of_a_success_sends_no_exit_code() -> None:
     status = status_patch(Succeeded({"a": 1}), started_at="not a time", now=0)
     assert status == {
         "phase": "Succeeded",
-        "finishedAt": "1970-01-01T00:00:00Z",
-        "lastOutputAt": "1970-01-01T00:00:00Z",
+        "finishedAt": "1970-01-01T00:00:00.000Z",
+        "lastOutputAt": "1970-01-01T00:00:00.000Z",
         "exitClass": "success",
         "output": {"a": 1},
     }
