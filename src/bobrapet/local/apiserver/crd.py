@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from bobrapet.local.apiserver.errors import FieldError
-from bobrapet.local.apiserver.metadata import timestamp
 from bobrapet.local.apiserver.registry import Registry
 from bobrapet.local.apiserver.schema import Schema, fill_defaults, prune, structural
 from bobrapet.local.apiserver.strategy import Strategy, Writing
 from bobrapet.local.apiserver.typed import convert, type_schema
 from bobrapet.local.apiserver.types import Column, Object, Resource
 from bobrapet.local.apiserver.validation import NOTHING, validate
-
-CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
-"""Holds a definition until its objects are gone."""
 
 _METADATA = type_schema("meta/v1.ObjectMeta")
 
@@ -70,46 +66,6 @@ class CustomStrategy(Strategy):
         """Everything that is desired state."""
         ignored = ("metadata", "status") if self.has_status else ("metadata",)
         return {name: value for name, value in obj.items() if name not in ignored}
-
-
-class DefinitionStrategy(Strategy):
-    """CustomResourceDefinition: names are completed, and the definition is accepted and established at once."""
-
-    has_status = True
-    has_generation = True
-
-    def default(self, obj: Object) -> None:
-        """Fills names as a kube-apiserver does."""
-        spec = obj.setdefault("spec", {})
-        names = spec.setdefault("names", {})
-        kind = names.get("kind", "")
-        names.setdefault("singular", kind.lower())
-        names.setdefault("listKind", f"{kind}List")
-        spec.setdefault("conversion", {"strategy": "None"})
-
-    def prepare_create(self, obj: Object, writing: Writing) -> None:
-        """Accepts the names and establishes the definition."""
-        super().prepare_create(obj, writing)
-        finalizers = obj["metadata"].setdefault("finalizers", [])
-        if CLEANUP_FINALIZER not in finalizers:
-            finalizers.append(CLEANUP_FINALIZER)
-        obj["status"] = _established(obj, timestamp(writing.now), [])
-
-    def prepare_update(self, obj: Object, old: Object, writing: Writing) -> None:
-        """Keeps the status in step with the spec."""
-        super().prepare_update(obj, old, writing)
-        stored = old.get("status", {}).get("storedVersions", [])
-        since = (old.get("status", {}).get("conditions") or [{}])[0].get("lastTransitionTime")
-        obj["status"] = _established(obj, since or timestamp(writing.now), stored)
-
-    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
-        """The name has to be plural.group."""
-        spec = obj["spec"]
-        expected = f"{spec['names'].get('plural', '')}.{spec.get('group', '')}"
-        if obj["metadata"].get("name") != expected:
-            given = obj["metadata"].get("name", "")
-            return [FieldError("metadata.name", f'Invalid value: "{given}": must be spec.names.plural+"."+spec.group')]
-        return []
 
 
 def serve(registry: Registry, crd: Object) -> None:
@@ -173,26 +129,3 @@ def _root(given: Object) -> Schema:
         schema.properties[name] = Schema("string")
     schema.properties["metadata"] = _METADATA
     return schema
-
-
-def _established(obj: Object, since: str, stored: list[str]) -> Object:
-    spec = obj["spec"]
-    storage = next((version["name"] for version in spec.get("versions", ()) if version.get("storage")), "")
-    versions = [*stored, *([storage] if storage not in stored else [])]
-    conditions = [
-        {
-            "type": "NamesAccepted",
-            "status": "True",
-            "lastTransitionTime": since,
-            "reason": "NoConflicts",
-            "message": "no conflicts found",
-        },
-        {
-            "type": "Established",
-            "status": "True",
-            "lastTransitionTime": since,
-            "reason": "InitialNamesAccepted",
-            "message": "the initial names have been accepted",
-        },
-    ]
-    return {"conditions": conditions, "acceptedNames": spec["names"], "storedVersions": versions}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bobrapet.local.apiserver.builtin import core, events, pods, workloads
-from bobrapet.local.apiserver.crd import DefinitionStrategy
+from bobrapet.local.apiserver.definitions import DefinitionStrategy
 from bobrapet.local.apiserver.printers import COLUMNS
 from bobrapet.local.apiserver.strategy import Strategy
 from bobrapet.local.apiserver.typed import type_schema

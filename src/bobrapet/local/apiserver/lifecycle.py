@@ -10,7 +10,7 @@ from datetime import datetime
 
 from bobrapet.local.apiserver import errors
 from bobrapet.local.apiserver.builtin.core import KUBERNETES_FINALIZER
-from bobrapet.local.apiserver.crd import CLEANUP_FINALIZER
+from bobrapet.local.apiserver.definitions import CLEANUP_FINALIZER
 from bobrapet.local.apiserver.errors import ApiError
 from bobrapet.local.apiserver.registry import Registry
 from bobrapet.local.apiserver.rest import Call, DeleteOptions, Rest

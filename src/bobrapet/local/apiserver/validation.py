@@ -257,6 +257,18 @@ def pattern(text: str) -> Any:
     return re2.compile(text, options)
 
 
+def pattern_problem(text: str) -> str:
+    """Why a pattern does not compile; "" when it does."""
+    import re2
+
+    try:
+        pattern(text)
+    except re2.error as error:
+        reason = error.args[0]
+        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+    return ""
+
+
 def _search(text: str, value: str) -> bool:
     return pattern(text).search(value) is not None
 

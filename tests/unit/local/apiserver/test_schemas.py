@@ -176,3 +176,40 @@ async def test_custom_fields_can_be_selected(api: Client) -> None:
     selected = await api("GET", WIDGETS, fieldSelector="spec.color=blue")
     assert [item["metadata"]["name"] for item in selected["items"]] == ["b"]
     assert (await api("GET", WIDGETS, fieldSelector="spec.size=1")).code == 400
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda d: d["spec"]["versions"][0].pop("schema"), "spec.versions[0].schema.openAPIV3Schema"),
+        (lambda d: d["spec"]["versions"][0].update(storage=False), "spec.versions"),
+        (lambda d: d["spec"].update(scope="Galaxy"), "spec.scope"),
+        (lambda d: d["spec"]["names"].pop("kind"), "spec.names.kind"),
+        (lambda d: d["metadata"].update(name="other"), "metadata.name"),
+        (lambda d: spec_of(d).update(properties={"x": {}}), "properties[spec].properties[x].type"),
+        (lambda d: spec_of(d).update(properties={"x": {**STRING, "pattern": "("}}), "properties[x].pattern"),
+        (lambda d: spec_of(d).update(properties={"x": {"type": "array"}}), "properties[x].items"),
+        (lambda d: spec_of(d).update(properties={"x": {**STRING, "default": 5}}), "properties[x].default"),
+    ],
+)
+async def test_a_definition_that_cannot_be_served_is_refused(api: Client, change: Any, field: str) -> None:
+    definition = crd()
+    change(definition)
+    refused = await api("POST", CRDS, definition)
+    assert refused.code == 422
+    assert any(cause["field"].endswith(field) for cause in refused["details"]["causes"]), refused.body
+    assert (await api("GET", "/apis/example.com/v1")).code == 404
+
+
+def spec_of(definition: dict[str, Any]) -> dict[str, Any]:
+    """The schema of `spec` in a definition."""
+    properties = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    found: dict[str, Any] = properties["spec"]
+    return found
+
+
+async def test_a_definition_keeps_its_group_scope_and_names(api: Client) -> None:
+    definition = (await api("POST", CRDS, crd())).body
+    definition["spec"]["scope"] = "Cluster"
+    refused = await api("PUT", f"{CRDS}/widgets.example.com", definition)
+    assert [cause["field"] for cause in refused["details"]["causes"]] == ["spec.scope"]
