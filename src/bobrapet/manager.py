@@ -17,6 +17,7 @@ from bobrapet import __version__
 
 if TYPE_CHECKING:
     from bobrapet.runtime.cache import Options as CacheOptions
+    from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.clock import Clock
     from bobrapet.runtime.manager import ControllerManager
     from bobrapet.runtime.metrics.server import Options as MetricsOptions
@@ -68,14 +69,18 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     from bobrapet.reconcilers.operator import Operator
     from bobrapet.reconcilers.operatorconfig import ConfigSource
     from bobrapet.runtime import cluster, healthz, manager
+    from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.client.object import ObjectKey
     from bobrapet.runtime.clock import REAL_CLOCK
     from bobrapet.runtime.config import Controller
+    from bobrapet.runtime.rest.client import RestClient
     from bobrapet.runtime.scheme import Scheme
 
     options = options or Options()
     scheme = Scheme()
     scheme.add_known_types(*KINDS)
+    guarded = options.metrics_secure and options.metrics_bind_address not in ("", "0")
+    reviews = ApiClient(RestClient(config)) if guarded else None
     made = await manager.new(
         config,
         manager.Options(
@@ -92,10 +97,12 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
             leader_election_namespace=options.leader_election_namespace,
             leader_election_release_on_cancel=True,
             health_probe_bind_address=options.health_probe_bind_address,
-            metrics=_metrics_options(options),
+            metrics=_metrics_options(options, reviews),
         ),
         clock=clock or REAL_CLOCK,
     )
+    if reviews is not None:
+        made.add(_ClosedAtTheEnd(reviews))
     source = ConfigSource(ObjectKey(options.config_namespace, options.config_name))
     await source.load(made.get_api_reader())
     operator = Operator(client=made.get_client(), live=made.get_api_reader(), clock=made.clock, config=source)
@@ -167,7 +174,9 @@ def _cache_options(options: Options) -> CacheOptions:
     )
 
 
-def _metrics_options(options: Options) -> MetricsOptions:
+def _metrics_options(options: Options, reviews: ApiClient | None) -> MetricsOptions:
+    """Where metrics are served; with `reviews`, to those only whom the API server knows and lets read them."""
+    from bobrapet.runtime.metrics.filters import with_authentication_and_authorization
     from bobrapet.runtime.metrics.server import Options as MetricsOptions
 
     return MetricsOptions(
@@ -176,7 +185,26 @@ def _metrics_options(options: Options) -> MetricsOptions:
         cert_dir=options.metrics_cert_path,
         cert_name=options.metrics_cert_name,
         key_name=options.metrics_cert_key,
+        filter_provider=with_authentication_and_authorization(reviews) if reviews is not None else None,
     )
+
+
+class _ClosedAtTheEnd:
+    """Closes a connection when the manager stops."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    def need_leader_election(self) -> bool:
+        return False
+
+    async def start(self) -> None:
+        import asyncio
+
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._client.close()
 
 
 def _set_up_logging(options: Options) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from bobrapet.api import Engram, EngramTemplate, ReferenceGrant, StepRun, Story, StoryRun, labels
 from bobrapet.api.enums import CrossNamespacePolicy
-from bobrapet.api.names import label
+from bobrapet.api.names import compose, label
 from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
 from bobrapet.reconcilers import indexes
 from bobrapet.reconcilers.builtin import Job, Pod
@@ -34,6 +34,9 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
             StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: f"{namespace}/{name}"}
         )
         children = await operator.client.list(StoryRun, namespace=namespace, fields={indexes.STORYRUN_PARENT: name})
+    step_runs, child_runs = _by_name(steps.items), _by_name(children.items)
+    if live:
+        await _add_foreign(operator.live, run, step_runs, child_runs)
     engrams = await _all(operator.client, Engram, engram_keys(story) if story else ())
     templates = await _all(
         operator.client, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()}
@@ -42,8 +45,8 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
     return RunSnapshot(
         run=run,
         story=story,
-        steps=_by_name(steps.items),
-        children=_by_name(children.items),
+        steps=step_runs,
+        children=child_runs,
         engrams=engrams,
         templates=templates,
         stories=stories,
@@ -83,6 +86,20 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
         grants=await _grants(operator),
         config=operator.config(),
     )
+
+
+async def _add_foreign(reader: Reader, run: StoryRun, steps: dict[str, StepRun], children: dict[str, StoryRun]) -> None:
+    """Objects that bear the name of a child of the run but are somebody else's: no list of the run's children has
+    them, yet they keep the child from being created."""
+    for step, state in run.status.step_states.items():
+        name = compose(run.metadata.name or "", step)
+        if state.phase.is_terminal or name in steps or name in children:
+            continue
+        key = ObjectKey(run.metadata.namespace or "", name)
+        if (foreign_step := await get_or_none(reader, StepRun, key)) is not None:
+            steps[name] = foreign_step
+        if (foreign_run := await get_or_none(reader, StoryRun, key)) is not None:
+            children[name] = foreign_run
 
 
 async def _ancestors(reader: Reader, run: StoryRun) -> list[StoryRun]:

@@ -56,6 +56,12 @@ LEADER_ELECTION_RBAC: Final = (
 )
 """What election needs besides, in the namespace of the Lease only."""
 
+METRICS_RBAC: Final = (
+    rbac.Rule("authentication.k8s.io", ("tokenreviews",), ("create",)),
+    rbac.Rule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
+)
+"""What serving metrics to authorized callers needs besides."""
+
 COUNTER_DELAY: Final = 10.0
 
 

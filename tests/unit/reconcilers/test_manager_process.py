@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -33,9 +35,10 @@ Namespace = Unstructured.of("v1", "Namespace")
 
 
 class Server:
-    def __init__(self, client: ApiClient, kubeconfig: Path) -> None:
+    def __init__(self, client: ApiClient, kubeconfig: Path, token: str) -> None:
         self.client = client
         self.kubeconfig = kubeconfig
+        self.token = token
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     scheme = Scheme()
     scheme.add_known_types(*KINDS)
     async with ApiClient(RestClient(config), scheme) as client:
-        yield Server(client, tmp_path / "kubeconfig")
+        yield Server(client, tmp_path / "kubeconfig", api.admin_token)
     await api.stop()
 
 
@@ -172,3 +175,32 @@ async def held(server: Server, by: Callable[[str], bool]) -> str:
             if event.object.metadata.name == "d3a8b358.bubustack.io" and by(holder):
                 return str(holder)
     raise AssertionError("the watch ended")
+
+
+async def test_metrics_are_for_callers_whom_the_api_server_lets_read_them(server: Server) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = await start(
+        f"--kubeconfig={server.kubeconfig}", f"--metrics-bind-address={address}", "--health-probe-bind-address=0"
+    )
+    await line_with(process, "starting manager")
+    await line_with(process, "Starting workers")
+
+    def ask(**headers: str) -> tuple[int, str]:
+        context = ssl._create_unverified_context()
+        request = urllib.request.Request(f"https://{address}/metrics", headers=headers)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    assert (await asyncio.to_thread(ask))[0] == 401
+    code, text = await asyncio.to_thread(ask, Authorization=f"Bearer {server.token}")
+    assert code == 200, text
+    assert "workqueue_depth" in text
+    process.send_signal(signal.SIGTERM)
+    code, err = await ended(process)
+    assert code == 0
+    assert "Unclosed" not in err
