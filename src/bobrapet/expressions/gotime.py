@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import zoneinfo
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import zoneinfo
 
 from bobrapet.expressions.date_layout import MONTHS, WEEKDAYS, format_time
 from bobrapet.expressions.function import Function
@@ -66,6 +67,8 @@ class Zone:
         """Returns the offset from UTC in seconds, and the abbreviation, at a moment."""
         if self._rules is None:
             return self._offset, self._name
+        import datetime
+
         moment = datetime.datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), self._rules)
         offset = moment.utcoffset() or datetime.timedelta()
         name = moment.tzname() or ""
@@ -80,6 +83,8 @@ def load_zone(name: str) -> Zone:
     """Returns the zone with an IANA name; the process zone is UTC, and so is a zone that nobody knows."""
     if name in ("", "UTC", "Local"):
         return UTC
+    import zoneinfo  # together with its data slow to load, and few templates name a zone
+
     try:
         return Zone(name, rules=zoneinfo.ZoneInfo(name))
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):

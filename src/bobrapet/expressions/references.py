@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -13,19 +12,30 @@ from bobrapet.expressions.functions import LIBRARY
 from bobrapet.expressions.parser import ROOTS, parse
 
 
-@dataclass(frozen=True, slots=True)
 class Reference:
     """A path of the context that an expression reads: `("steps", "fetch", "output", "items", 0)`.
 
     The path ends where the expression goes on by other means than names and literal keys, so it may be shorter than
-    what is read in the end.
+    what is read in the end. References are equal when their paths are.
     """
 
-    path: tuple[str | int, ...]
-    template: str = field(compare=False)
-    position: int = field(compare=False)
-    where: str = field(compare=False, default="")
-    """The element of the container that holds the template: `$.body.items[0]`; `$` for a plain string."""
+    __slots__ = ("path", "position", "template", "where")
+
+    def __init__(self, path: tuple[str | int, ...], template: str, position: int, where: str = "$") -> None:
+        """`where` is the element of the container that holds the template: `$.body.items[0]`."""
+        self.path = path
+        self.template = template
+        self.position = position
+        self.where = where
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"Reference({self}, where={self.where!r}, line={self.line}, column={self.column})"
 
     @property
     def root(self) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bobrapet.expressions import nodes
 from bobrapet.expressions.errors import ExpressionError, nearest
@@ -19,8 +18,7 @@ DOCUMENT_LIMIT = 1024 * 1024
 ScopeName = Literal["batch-runtime", "realtime-static", "realtime-runtime", "story-output"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What an expression in one place of a Story may use."""
 
     name: str
@@ -40,8 +38,7 @@ SCOPES: dict[str, Scope] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Why a value is refused. `where` is the place in the value, such as `$.body[0]`; `$` for the value itself."""
 
     message: str

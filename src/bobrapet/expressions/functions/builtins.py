@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote_plus
 
 from bobrapet.expressions.access import index_value
 from bobrapet.expressions.compare import equal_to_any, less
@@ -98,6 +97,7 @@ _JS = {
     "=": "\\u003D",
 }
 _HTML_SPECIAL = re.compile("[\0\"'&<>]")
+_URL_SPECIAL = re.compile("[^A-Za-z0-9_.~-]")
 _JS_SPECIAL = re.compile("[\\\\'\"<>&=\\x00-\\x1f]|[^\\x00-\\x7f]")
 
 
@@ -129,7 +129,11 @@ def _escape_js(character: str) -> str:
 def urlquery(run: Run, *values: Any) -> str:
     text = _printed(run, values)
     run.reserve(3 * len(text))
-    return quote_plus(encode(text), safe="-_.~")
+    return rewrite(run, encode(text).decode("latin-1"), _URL_SPECIAL, _escape_url)
+
+
+def _escape_url(byte: str) -> str:
+    return "+" if byte == " " else f"%{ord(byte):02X}"
 
 
 def _printed(run: Run, values: tuple[Any, ...]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
 from bobrapet.expressions.function import Library
+from bobrapet.expressions.functions.strings import sha256sum
 from bobrapet.expressions.storage import is_reference, reference_text
-from bobrapet.expressions.text import byte_length, encode
+from bobrapet.expressions.text import byte_length
 from bobrapet.expressions.values import Absent, Int, kind_name, type_name
 
 CUSTOM = Library()
@@ -50,7 +50,7 @@ def hash_of(value: Any) -> str:
     _refuse_reference("hash_of", value)
     if not isinstance(value, str):
         raise FunctionError(f"wants a string, got {type_name(value)}")
-    return hashlib.sha256(encode(value)).hexdigest()
+    return sha256sum(value)
 
 
 @CUSTOM.add("type_of", "a")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from bobrapet.expressions.errors import FunctionError
@@ -163,54 +162,36 @@ def minimum(*values: Any) -> Int64:
     return Int64(min(map(integer_of, values)))
 
 
-def _decimals(values: tuple[Any, ...]) -> list[Decimal]:
-    numbers = [float_of(value) for value in values]
-    for number in numbers:
-        if not math.isfinite(number):
-            raise FunctionError(f"cannot calculate with {number} in decimal")
-    return [Decimal(repr(number)) for number in numbers]
-
-
-_EXACT = Context(prec=5000, Emin=MIN_EMIN, Emax=MAX_EMAX)
-"""Precision for sums and products of a few float64 values, whose digits span some 700 places."""
+def _floats(values: tuple[Any, ...]) -> list[float]:
+    return [float_of(value) for value in values]
 
 
 @NUMBERS.add("addf", "a*")
 def addf(*values: Any) -> float:
-    # Decimals have no negative zero; adding 0.0 takes its sign away.
-    with localcontext(_EXACT):
-        return float(sum(_decimals(values), Decimal(0))) + 0.0
+    from bobrapet.expressions import exact  # decimal is slow to load, and few templates need it
+
+    return exact.total(_floats(values))
 
 
 @NUMBERS.add("subf", "aa*")
-def subf(first: Any, *rest: Any) -> float:
-    with localcontext(_EXACT):
-        total, *others = _decimals((first, *rest))
-        return float(total - sum(others, Decimal(0))) + 0.0
+def subf(*values: Any) -> float:
+    from bobrapet.expressions import exact
+
+    return exact.difference(_floats(values))
 
 
 @NUMBERS.add("mulf", "aa*")
-def mulf(first: Any, *rest: Any) -> float:
-    with localcontext(_EXACT):
-        product = Decimal(1)
-        for factor in _decimals((first, *rest)):
-            product *= factor
-        return float(product) + 0.0
+def mulf(*values: Any) -> float:
+    from bobrapet.expressions import exact
+
+    return exact.product(_floats(values))
 
 
 @NUMBERS.add("divf", "aa*")
-def divf(first: Any, *rest: Any) -> float:
-    with localcontext(_EXACT):
-        quotient, *divisors = _decimals((first, *rest))
-        for divisor in divisors:
-            if divisor == 0:
-                raise FunctionError("division by zero")
-            # 16 digits after the point, as shopspring/decimal keeps.
-            try:
-                quotient = (quotient / divisor).quantize(Decimal("1e-16"), rounding=ROUND_HALF_UP)
-            except InvalidOperation:
-                raise FunctionError("the quotient is out of range") from None
-        return float(quotient) + 0.0
+def divf(*values: Any) -> float:
+    from bobrapet.expressions import exact
+
+    return exact.quotient(_floats(values))
 
 
 @NUMBERS.add("add1f", "a")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import string
-import uuid
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from bobrapet.expressions.errors import FunctionError
 from bobrapet.expressions.function import Library
 from bobrapet.expressions.limits import Run
 from bobrapet.expressions.values import Int
+
+if TYPE_CHECKING:
+    from random import SystemRandom
 
 RANDOM = Library()
 
@@ -17,19 +21,20 @@ _LETTERS = string.ascii_letters
 _PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
+@lru_cache(1)
+def _source() -> SystemRandom:
+    """The operating system's random numbers."""
+    from random import SystemRandom
+
+    return SystemRandom()
+
+
 def _pick(run: Run, count: int, alphabet: str) -> str:
-    if count < 0:
+    if count <= 0:
         return ""
-    run.reserve(8 * count)
-    return "".join(secrets.choice(alphabet) for _ in range(count)) if count < 4096 else _pick_many(run, count, alphabet)
-
-
-def _pick_many(run: Run, count: int, alphabet: str) -> str:
-    parts: list[str] = []
-    for start in range(0, count, 4096):
-        run.check_time()
-        parts.append("".join(secrets.choice(alphabet) for _ in range(min(4096, count - start))))
-    return "".join(parts)
+    run.reserve(count)
+    choose = _source().choice
+    return "".join([choose(alphabet) for _ in run.paced(range(count))])
 
 
 @RANDOM.add("randAlpha", "i", takes_run=True)
@@ -56,9 +61,13 @@ def rand_numeric(run: Run, count: int) -> str:
 def rand_int(low: int, high: int) -> Int:
     if high <= low:
         raise FunctionError(f"there is no number from {low} up to, but not including, {high}")
-    return Int(low + secrets.randbelow(high - low))
+    return Int(_source().randrange(low, high))
 
 
 @RANDOM.add("uuidv4", "")
 def uuidv4() -> str:
-    return str(uuid.uuid4())
+    digits = bytearray(os.urandom(16))
+    digits[6] = digits[6] & 0x0F | 0x40  # version 4
+    digits[8] = digits[8] & 0x3F | 0x80  # the variant of RFC 9562
+    text = digits.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

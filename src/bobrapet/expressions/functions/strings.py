@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zlib
 from typing import Any
@@ -226,11 +225,15 @@ def to_string(run: Run, value: Any) -> str:
 
 @STRINGS.add("sha1sum", "s")
 def sha1sum(text: str) -> str:
+    import hashlib  # OpenSSL takes a while to load, and few templates hash
+
     return hashlib.sha1(encode(text), usedforsecurity=False).hexdigest()
 
 
 @STRINGS.add("sha256sum", "s")
 def sha256sum(text: str) -> str:
+    import hashlib
+
     return hashlib.sha256(encode(text)).hexdigest()
 
 
