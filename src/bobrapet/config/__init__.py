@@ -1,1 +1,1 @@
-"""Operator configuration and the policy chain. Pure."""
+"""Configuration, resolved: the operator's own (`operator`), and what every layer says about a step (`policy`)."""

@@ -181,6 +181,10 @@ class Pass(Work):
         """The state says that it runs, but there is no StepRun: not visible yet, never created, or deleted."""
         if self.ending is not None and node.block is Block.MAIN:
             return  # a run that is ending makes nothing again
+        existing = self.snapshot.steps.get(steprun_name(self.run_object, node.name))
+        if existing is not None:
+            self._foreign(node, existing)
+            return
         if not self.is_certainly_gone(state):
             self.reasons[node.name] = Starting()
             return

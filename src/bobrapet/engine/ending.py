@@ -120,7 +120,8 @@ def follow_up(work: Work) -> None:
         until = work.now if had_its_time else (state.finished_at or work.now) + work.grace
         if any(work.live_children(node, state)):
             _request_end(work, node, state, delete=work.now >= until)
-            work.wakes.append(until)
+            if until > work.now:
+                work.wakes.append(until)
 
 
 def _is_drained(work: Work, node: Node, state: State) -> bool:

@@ -1,1 +1,5 @@
-"""Pure builders of the Kubernetes objects that a step becomes."""
+"""Builders of Kubernetes objects: equal arguments give equal objects, byte for byte.
+
+`job.build_job` makes the Job of one attempt of a step (with environment, Secrets, storage and TLS), and
+`identity.build_identity` the account that it runs under.
+"""

@@ -317,3 +317,13 @@ def test_a_steprun_that_was_never_created_is_created_after_an_authoritative_look
     world.at(timedelta(seconds=3))
     assert plan(world.snapshot(), world.now).confirm
     assert [item.metadata.name for item in plan(world.snapshot(authoritative=True), world.now).starts] == ["r1-a"]
+
+
+def test_a_foreign_steprun_that_only_the_api_server_shows_fails_the_step() -> None:
+    world = World(story("a"))
+    world.apply(world.plan())
+    foreign = {"metadata": {"name": "r1-a"}, "spec": {"storyRunRef": {"name": "other"}, "stepId": "a"}}
+    world.steps.clear()
+    world.create(StepRun.model_validate(foreign))
+    world.at(timedelta(seconds=3)).reconcile()
+    assert world.state("a") == "Failed/ChildStepRunDrift"

@@ -221,6 +221,7 @@ class World:
                 return RunPlan()
             found = self.plan(name)
             if not found.writes:
+                assert found.wake_at is None or found.wake_at > self.now, "a plan without effect wakes at once"
                 return found
             self.apply(found, name)
         raise AssertionError(f"plans do not settle: {found}")
@@ -336,6 +337,7 @@ class World:
         for _ in range(at_most):
             found = self.plan_step(name, **more)
             if not found.writes:
+                assert found.wake_at is None or found.wake_at > self.now, "a plan without effect wakes at once"
                 return found
             self.apply_step(name, found)
         raise AssertionError(f"plans do not settle: {found}")
