@@ -6,6 +6,7 @@ from collections.abc import Container
 from typing import Any
 
 from bobrapet.runtime.client.apiutil import RESTMapping
+from bobrapet.runtime.client.typed_client import BUILT_IN_GROUPS
 from bobrapet.runtime.scheme import GroupVersionKind, GroupVersionResource
 
 _NAMESPACED = {
@@ -40,6 +41,15 @@ WITH_STATUS = frozenset(
      "CustomResourceDefinition"}
 )  # fmt: skip
 """Built-in kinds with a status subresource."""
+
+
+COUNTED_GROUPS = frozenset({"apps", "batch", "networking.k8s.io", "policy"})
+"""Built-in groups whose kinds count generations; all custom kinds do."""
+
+
+def counts_generations(group: str) -> bool:
+    """Whether kinds of a group have a `metadata.generation` (spec runtime FK-5)."""
+    return group not in BUILT_IN_GROUPS or group in COUNTED_GROUPS
 
 
 def plural(kind: str) -> str:

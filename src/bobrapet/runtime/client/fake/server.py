@@ -56,9 +56,6 @@ from bobrapet.runtime.scheme import GroupVersionKind, GroupVersionResource
 IndexFunc = Callable[[dict[str, Any]], list[str]]
 """The values of a field of an object, for field selectors."""
 
-COUNTED_GROUPS = frozenset({"apps", "batch", "networking.k8s.io", "policy"})
-"""Built-in groups whose kinds count generations; all custom kinds do."""
-
 
 class FakeServer:
     """Implements `Rest`. The tracker is open to tests: seed it, look into it, end its watches."""
@@ -276,7 +273,6 @@ class FakeServer:
         return self.tracker.replace(
             target.mapping.gvr,
             obj,
-            counts_generations=gvk.group not in BUILT_IN_GROUPS or gvk.group in COUNTED_GROUPS,
             dry_run=query.get("dryRun") == "All",
         )
 

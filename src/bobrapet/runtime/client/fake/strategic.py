@@ -60,7 +60,7 @@ def _merge_map(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 def _merge_list(target: list[Any], patch: list[Any], field: str) -> list[Any]:
     if field in MERGED_PRIMITIVES:
-        return [*target, *(entry for entry in patch if entry not in target)]
+        return [*patch, *(entry for entry in target if entry not in patch)]
     keys = MERGE_KEYS.get(field, ())
     if not keys or not all(isinstance(entry, dict) for entry in patch):
         return copy.deepcopy(patch)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bobrapet.runtime.client.fake.kinds import counts_generations
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import AlreadyExists, BadRequest, ClientError, Conflict, Expired, Invalid, NotFound
@@ -79,7 +80,7 @@ class VersionedTracker:
         if key in self._of(gvr).objects:
             raise AlreadyExists(f'{gvr.resource} "{key.name}" already exists')
         metadata.setdefault("resourceVersion", SEEDED_VERSION)
-        self._complete(metadata)
+        self._complete(gvr, metadata)
         self._store(gvr, "ADDED", obj)
 
     def get(self, gvr: GroupVersionResource, key: ObjectKey) -> dict[str, Any]:
@@ -113,17 +114,16 @@ class VersionedTracker:
             raise AlreadyExists(
                 f'{_qualified(gvr)} "{key.name}" already exists', details={"name": key.name, "kind": gvr.resource}
             )
-        for name in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        for name in ("uid", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(name, None)
-        metadata["resourceVersion"] = "1"
-        self._complete(metadata)
+        self._complete(gvr, metadata)
+        _tidy(metadata)
         if not dry_run:
+            metadata["resourceVersion"] = "1"
             self._store(gvr, "ADDED", obj)
         return obj
 
-    def replace(
-        self, gvr: GroupVersionResource, obj: dict[str, Any], *, counts_generations: bool = False, dry_run: bool = False
-    ) -> dict[str, Any]:
+    def replace(self, gvr: GroupVersionResource, obj: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Stores a new state of an object. A resourceVersion that is not the present one is refused.
 
         A state that says nothing new keeps its version; one that loses its last finalizer while being deleted goes.
@@ -149,10 +149,11 @@ class VersionedTracker:
             if name in before:
                 metadata[name] = copy.deepcopy(before[name])
         metadata["resourceVersion"] = before["resourceVersion"]
+        _tidy(metadata)
         if obj == current:
             return obj
-        if counts_generations and _wanted(obj) != _wanted(current):
-            metadata["generation"] = before.get("generation", 1) + 1
+        if "generation" in before and _wanted(obj) != _wanted(current):
+            metadata["generation"] = before["generation"] + 1
         metadata["resourceVersion"] = str(int(before["resourceVersion"]) + 1)
         if not dry_run:
             if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
@@ -176,6 +177,8 @@ class VersionedTracker:
         marked = copy.deepcopy(current)
         marked["metadata"]["deletionTimestamp"] = self._timestamp()
         marked["metadata"]["deletionGracePeriodSeconds"] = 0
+        if "generation" in metadata:
+            marked["metadata"]["generation"] += 1
         marked["metadata"]["resourceVersion"] = str(int(metadata["resourceVersion"]) + 1)
         if not dry_run:
             self._store(gvr, "MODIFIED", marked)
@@ -235,10 +238,11 @@ class VersionedTracker:
         for queue in collection.watchers:
             queue.put_nowait(change)
 
-    def _complete(self, metadata: dict[str, Any]) -> None:
+    def _complete(self, gvr: GroupVersionResource, metadata: dict[str, Any]) -> None:
         metadata.setdefault("uid", str(uuid.uuid5(_IDENTITY, str(next(self._created)))))
         metadata.setdefault("creationTimestamp", self._timestamp())
-        metadata.setdefault("generation", 1)
+        if counts_generations(gvr.group):
+            metadata.setdefault("generation", 1)
 
     def _timestamp(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -256,6 +260,13 @@ class VersionedTracker:
 def _key(obj: dict[str, Any]) -> ObjectKey:
     metadata = obj["metadata"]
     return ObjectKey(metadata.get("namespace") or "", metadata.get("name") or "")
+
+
+def _tidy(metadata: dict[str, Any]) -> None:
+    """Takes out what a server does not store: empty lists and maps."""
+    for name in ("labels", "annotations", "finalizers", "ownerReferences", "managedFields"):
+        if name in metadata and not metadata[name]:
+            del metadata[name]
 
 
 def _wanted(obj: dict[str, Any]) -> dict[str, Any]:

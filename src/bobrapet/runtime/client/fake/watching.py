@@ -76,10 +76,17 @@ class Watch:
         now = change.type != "DELETED" and self._matches(change.object)
         if now:
             return self._encode("MODIFIED" if before else "ADDED", change.object)
-        return self._encode("DELETED", change.object) if before else None
+        return self._encode("DELETED", _last_match(change)) if before else None
 
     def _encode(self, kind: str, obj: dict[str, Any]) -> bytes:
         return msgspec.json.encode({"type": kind, "object": represent(obj, self._accept)})
+
+
+def _last_match(change: Change) -> dict[str, Any]:
+    """What a DELETED event shows: the last state that matched, at the version of what ended that."""
+    last = change.before or change.object
+    metadata = {**last["metadata"], "resourceVersion": change.object["metadata"]["resourceVersion"]}
+    return {**last, "metadata": metadata}
 
 
 def _bookmark(version: str) -> bytes:
