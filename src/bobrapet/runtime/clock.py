@@ -142,6 +142,8 @@ class FakeClock:
             timer.cancel()
 
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Timer:
+        if deadline <= self._time:
+            return asyncio.get_running_loop().call_soon(callback)
         timer = _FakeTimer(callback)
         heapq.heappush(self._timers, (deadline, next(self._order), timer))
         return timer

@@ -10,7 +10,7 @@ from bobrapet.runtime.manager.manager import (
     runnable_func,
 )
 from bobrapet.runtime.manager.runnable_group import GroupStopped, Runnable
-from bobrapet.runtime.manager.signals import setup_signal_handler
+from bobrapet.runtime.manager.signals import SignalHandlerInstalled, setup_signal_handler
 
 __all__ = [
     "ControllerManager",
@@ -21,6 +21,7 @@ __all__ = [
     "ManagerError",
     "Options",
     "Runnable",
+    "SignalHandlerInstalled",
     "WarmupRunnable",
     "new",
     "runnable_func",

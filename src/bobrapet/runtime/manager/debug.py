@@ -7,7 +7,7 @@ import io
 
 from aiohttp import web
 
-from bobrapet.runtime.cache.internal.informers import INFORMERS
+from bobrapet.runtime.cache.internal.informers import RUNNING
 from bobrapet.runtime.internal.httpserver.server import listen
 from bobrapet.runtime.manager.server import Server
 from bobrapet.runtime.metrics.workqueue import WORKQUEUES
@@ -41,7 +41,8 @@ async def _queues(request: web.Request) -> web.Response:
 
 async def _informers(request: web.Request) -> web.Response:
     lines = [
-        f"{informer.name}: {len(informer.store)} objects, synced {informer.has_synced()}, at {informer.progress}"
-        for informer in INFORMERS
+        f"{entry.informer.name}: {len(entry.informer.store)} objects, synced {entry.informer.has_synced()}, "
+        f"at {entry.informer.progress}"
+        for entry in RUNNING
     ]
     return web.Response(text="\n".join([*sorted(lines), ""]))

@@ -26,18 +26,34 @@ class Endpoints:
         if options.health_probe_bind_address not in OFF:
             self._servers.append(self._probes())
         if options.metrics is None or options.metrics.bind_address not in OFF:
+            from bobrapet.runtime.metrics.client_go_adapter import observe_requests
+            from bobrapet.runtime.metrics.informers import expose_informers
+            from bobrapet.runtime.metrics.registry import expose_process
             from bobrapet.runtime.metrics.server import Options as MetricsOptions
             from bobrapet.runtime.metrics.server import Server as MetricsServer
 
+            observe_requests()
+            expose_informers()
+            expose_process()
             self._metrics_server = MetricsServer(options.metrics or MetricsOptions(), clock=manager.clock)
             self._servers.append(self._metrics_server)
         if options.pprof_bind_address not in OFF:
             from bobrapet.runtime.manager.debug import debug_server
 
             self._servers.append(debug_server(options.pprof_bind_address))
+        if self._servers:
+            self._watch_the_loop(manager)
 
     def servers(self) -> list[Any]:
+        """What the manager shall run."""
         return self._servers
+
+    def _watch_the_loop(self, manager: ControllerManager) -> None:
+        from bobrapet.runtime.metrics.looplag import LoopLag
+
+        lag = LoopLag(manager.clock)
+        self._servers.append(lag)
+        self.healthz.checks["event-loop"] = lag.check
 
     def add_metrics_handler(self, path: str, handler: Any) -> None:
         if path == "/metrics":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -251,6 +251,18 @@ class SharedIndexInformer:
         task = self._registrations.pop(registration, None)
         if task is not None:
             task.cancel()
+
+    def handler_errors(self) -> Counter[str]:
+        """Notifications lost to exceptions, by the owner of the handler."""
+        errors: Counter[str] = Counter()
+        for registration in self._registrations:
+            errors[getattr(registration.handler, "owner", "")] += registration.errors
+        return errors
+
+    def watch_age(self) -> float | None:
+        """Seconds since the open watch was opened, None without one."""
+        started = None if self.reflector is None else self.reflector.metrics.watch_started
+        return None if started is None else self._clock.monotonic() - started
 
     def add_observer(self, observer: Callable[[Sequence[Delta]], None]) -> None:
         """Calls a plain function with what changed, at once, after each change of the store or of `progress`.

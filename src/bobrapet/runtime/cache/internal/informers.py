@@ -21,9 +21,6 @@ from bobrapet.runtime.toolscache.shared_informer import SharedIndexInformer
 
 Projection = Literal["object", "metadata"]
 
-INFORMERS: set[SharedIndexInformer] = set()
-"""All informers that run in this process, for metrics and debugging."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -42,11 +39,23 @@ class Settings:
 class Entry:
     """One informer with what belongs to it."""
 
-    def __init__(self, informer: SharedIndexInformer, namespaced: bool, clock: Clock) -> None:
+    def __init__(self, informer: SharedIndexInformer, projection: Projection, namespaced: bool, clock: Clock) -> None:
         self.informer = informer
+        self.projection = projection
         self.namespaced = namespaced
         self.expectations = Expectations(informer, clock)
         self.task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        RUNNING.add(self)
+        try:
+            await self.informer.run()
+        finally:
+            RUNNING.discard(self)
+
+
+RUNNING: set[Entry] = set()
+"""All informers that run in this process, for metrics and debugging."""
 
 
 class Informers:
@@ -122,7 +131,7 @@ class Informers:
         )
         if settings.watch_error_handler is not None:
             informer.set_watch_error_handler(settings.watch_error_handler)
-        entry = self._entries[gvk, projection] = Entry(informer, mapping.namespaced, self._clock)
+        entry = self._entries[gvk, projection] = Entry(informer, projection, mapping.namespaced, self._clock)
         if self._running:
             self._run(entry)
         return entry
@@ -134,12 +143,4 @@ class Informers:
             await self._tasks.cancel(entry.task)
 
     def _run(self, entry: Entry) -> None:
-        entry.task = self._tasks.spawn(_follow(entry.informer), name=f"informer {entry.informer.name}")
-
-
-async def _follow(informer: SharedIndexInformer) -> None:
-    INFORMERS.add(informer)
-    try:
-        await informer.run()
-    finally:
-        INFORMERS.discard(informer)
+        entry.task = self._tasks.spawn(entry.run(), name=f"informer {entry.informer.name}")

@@ -123,6 +123,8 @@ class Broadcaster:
             send = await self._queue.get()
             try:
                 await self._send(send)
+            except Exception as error:
+                log.error("An event is lost", reason=send.key.reason, error=error)
             finally:
                 self._queue.task_done()
 

@@ -22,6 +22,8 @@ class EventAdapter:
         self._queue = queue
         self._handler = handler
         self._predicates = tuple(predicates)
+        self.owner: str = getattr(queue, "name", "")
+        """The controller, for metrics."""
 
     async def on_add(self, obj: Record, is_in_initial_list: bool) -> None:
         event: CreateEvent[Any] = CreateEvent(obj, is_in_initial_list, cls=self._cls)

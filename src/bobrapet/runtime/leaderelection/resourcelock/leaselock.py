@@ -66,7 +66,9 @@ class LeaseLock:
         if self._recorder is not None:
             metadata = {"namespace": self._key.namespace, "name": self._key.name}
             lease = self._lease or Lease({"metadata": metadata})
-            self._recorder.event(lease, None, NORMAL, EVENT_REASON, EVENT_REASON, f"{self._identity} {message}")
+            # An action for each message: equal events would become a series that shows only the first note.
+            action = message.title().replace(" ", "")
+            self._recorder.event(lease, None, NORMAL, EVENT_REASON, action, f"{self._identity} {message}")
 
     def describe(self) -> str:
         return f"Lease {self._key}"
