@@ -135,6 +135,8 @@ class Pass(Work):
         steprun = self.steprun(node.name)
         if steprun is None or (state is not None and state.is_terminal):
             return
+        if launch.drift(steprun, self.run_object, node.step):
+            return  # it has the name, but is another one's: told when the step is reached
         started = moment(steprun.status.started_at)
         final = final_phase(steprun)
         if final is not None:
@@ -188,10 +190,14 @@ class Pass(Work):
         if not self.is_certainly_gone(state):
             self.reasons[node.name] = Starting()
             return
-        found = self._prepare(node, node.step)
-        if isinstance(found, launch.Ready):
-            self.starts.append(found.steprun)
-            self.reasons[node.name] = Starting()
+        match self._prepare(node, node.step):
+            case launch.Ready(steprun=steprun):  # it has its slot already
+                self.starts.append(steprun)
+                self.reasons[node.name] = Starting()
+            case launch.Missing(kind=kind, name=name):
+                self._await_reference(node, kind, name)
+            case launch.Refused(reason=reason, message=message):
+                self.fail(node.name, reason, message)
 
     def _drifted(self, name: str, steprun: StepRun, why: str, parent: str = "") -> None:
         told = f'StepRun "{steprun.metadata.name}" exists, but {why}'

@@ -412,3 +412,13 @@ def test_b42_a_child_is_recognised_although_its_inputs_would_be_others_now() -> 
     world.patch(world.run, {"spec": {"inputs": {"t": 2}}})
     world.reconcile()
     assert world.state("e") == "Running"
+
+
+def test_b38_the_end_of_a_branch_is_never_taken_for_that_of_a_step_of_the_same_name() -> None:
+    branches = [{"name": "b", "ref": {"name": "worker"}}]
+    world = World(story(step("a: parallel", with_={"steps": branches}), "x", "a-b: needs x"))
+    world.reconcile()
+    world.end("a-b").reconcile()
+    assert (world.state("a"), world.state("a-b")) == ("Succeeded", "")
+    world.end("x").reconcile()
+    assert world.state("a-b") == "Failed/ChildStepRunDrift"
