@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import time
 import urllib.request
@@ -14,11 +15,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bobrapet.runtime.errors import ConnectionFailed
+from bobrapet.runtime.errors import ConfigError, ConnectionFailed
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.rest.credentials import Credentials
 from bobrapet.runtime.rest.metrics import OBSERVERS, RequestObserver
 from bobrapet.runtime.rest.tls import fingerprint, ssl_context
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS = 100
 """Connections for requests. Watches have their own pool without limit: each holds its connection for minutes."""
@@ -50,6 +53,7 @@ class Transport:
         self._credentials = credentials
         self._observer = observer
         self._current: Connections | None = None
+        self._unusable: object = None
         self._retired: set[Connections] = set()
         self.closed = False
 
@@ -70,13 +74,21 @@ class Transport:
     def _fresh(self) -> Connections:
         key = (fingerprint(self._config), self._credentials.certificate)
         current = self._current
-        if current is not None and current.key == key:
+        if current is None:
+            self._current = self._connect(key)
+            return self._current
+        if key in (current.key, self._unusable):
             return current
-        made = self._connect(key)
+        try:
+            made = self._connect(key)
+        except ConfigError as error:
+            # Files are replaced one after the other; until they fit together the old ones serve.
+            log.warning("changed certificates are not used: %s", error)
+            self._unusable = key
+            return current
         self._current = made
-        if current is not None:
-            current.retired = True
-            self._retired.add(current)
+        current.retired = True
+        self._retired.add(current)
         return made
 
     def _connect(self, key: object) -> Connections:

@@ -104,6 +104,36 @@ async def test_rotated_certificate_files_are_used_without_dropping_requests_in_f
             assert await in_flight == b'{"user":"old"}'
 
 
+async def test_certificates_may_change_under_load_and_file_by_file(tmp_path: Path) -> None:
+    authority, clients = Authority(), Authority("clients")
+    certificate, key = written(tmp_path, "client", clients.client("generation-0"))
+    done = False
+    users: list[bytes] = []
+
+    async with tls_stub(tmp_path, authority, client_ca=clients) as stub:
+        stub.handler = subject
+        config = stub.config(ca_data=authority.certificate, cert_file=str(certificate), key_file=str(key))
+        async with RestClient(config) as rest:
+
+            async def load() -> None:
+                while not done:
+                    users.append(await rest.request("GET", "/x"))
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(4):
+                    group.create_task(load())
+                assert await rest.request("GET", "/x") == b'{"user":"generation-0"}'
+                for generation in range(1, 4):
+                    pair = clients.client(f"generation-{generation}")
+                    certificate.write_bytes(pair.certificate)
+                    assert await rest.request("GET", "/x") == b'{"user":"generation-%d"}' % (generation - 1)
+                    key.write_bytes(pair.key)
+                    assert await rest.request("GET", "/x") == b'{"user":"generation-%d"}' % generation
+                done = True
+    assert set(users) <= {b'{"user":"generation-%d"}' % generation for generation in range(4)}
+    assert len(users) >= 4
+
+
 async def test_a_certificate_from_a_plugin_is_used(tmp_path: Path) -> None:
     authority, clients = Authority(), Authority("clients")
     pair = clients.client("plugged")
