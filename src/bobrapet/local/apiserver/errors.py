@@ -259,12 +259,6 @@ def too_large_object(limit: int) -> ApiError:
     return ApiError(413, "RequestEntityTooLarge", f"the object is too large to store: limit is {limit} bytes")
 
 
-def too_many_requests(message: str, retry_after: int, *, details: Object | None = None) -> ApiError:
-    """429: not now."""
-    details = {**(details or {}), "retryAfterSeconds": retry_after}
-    return ApiError(429, "TooManyRequests", message, details=details, headers={"Retry-After": str(retry_after)})
-
-
 def internal(message: str) -> ApiError:
     """500."""
     return ApiError(

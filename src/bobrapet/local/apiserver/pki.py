@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -33,9 +33,16 @@ class Pki:
     """PEM texts, and the key that signs ServiceAccount tokens."""
 
     ca_certificate: str
+    ca_key: str
     certificate: str
     key: str
     token_key: ec.EllipticCurvePrivateKey
+
+    def serving(self, host: str, now: datetime) -> Pki:
+        """The same authority with a serving certificate for another host."""
+        authority = x509.load_pem_x509_certificate(self.ca_certificate.encode())
+        certificate, key = _serving(host, now, authority.subject, load_key(self.ca_key))
+        return replace(self, certificate=certificate, key=key)
 
     def token_key_pem(self) -> str:
         """The token key as it is kept on disk."""
@@ -61,6 +68,11 @@ def create(host: str, now: datetime) -> Pki:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
+    certificate, key = _serving(host, now, ca_name, ca_key)
+    return Pki(_pem(ca), _key_pem(ca_key), certificate, key, ec.generate_private_key(ec.SECP256R1()))
+
+
+def _serving(host: str, now: datetime, ca_name: x509.Name, ca_key: ec.EllipticCurvePrivateKey) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
     certificate = (
@@ -72,11 +84,11 @@ def create(host: str, now: datetime) -> Pki:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    return Pki(_pem(ca), _pem(certificate), _key_pem(key), ec.generate_private_key(ec.SECP256R1()))
+    return _pem(certificate), _key_pem(key)
 
 
-def load_token_key(pem: str) -> ec.EllipticCurvePrivateKey:
-    """The key that `token_key_pem` wrote."""
+def load_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    """A key as it is kept on disk."""
     key = serialization.load_pem_private_key(pem.encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key

@@ -247,14 +247,18 @@ def _field_test(resource: Resource, requirement: selectors.Requirement) -> Match
         return lambda record: requirement.matches({"metadata.namespace": record.key.namespace})
     if requirement.key not in resource.fields:
         raise errors.bad_request(f"field label not supported: {requirement.key}")
-    return lambda record: requirement.matches(_fields(record, resource))
+    return lambda record: requirement.matches(_fields(record, resource, requirement.key))
 
 
-def _fields(record: Record, resource: Resource) -> dict[str, str]:
-    if record.fields is None:
+def _fields(record: Record, resource: Resource, label: str) -> dict[str, str]:
+    found = record.fields
+    if found is None:
+        found = record.fields = {}
+    if label not in found:
+        # Kinds that share a store name (both kinds of Event) add their labels to the same record.
         obj = record.object()
-        record.fields = {label: _text(obj, path) for label, path in resource.fields.items()}
-    return record.fields
+        found.update({name: _text(obj, path) for name, path in resource.fields.items()})
+    return found
 
 
 def _text(obj: Any, path: str) -> str:

@@ -22,6 +22,7 @@ from bobrapet.local.apiserver.api import Api
 from bobrapet.local.apiserver.authorization import AllowAuthenticated, Attributes, Authorizer, check
 from bobrapet.local.apiserver.collector import Collector
 from bobrapet.local.apiserver.errors import PortTaken
+from bobrapet.local.apiserver.expiry import EventExpiry
 from bobrapet.local.apiserver.http import Front, Request, Response, json_response
 from bobrapet.local.apiserver.kinds import builtin_resources
 from bobrapet.local.apiserver.lifecycle import DEFINITIONS, Lifecycle, NamespaceLifecycle
@@ -35,6 +36,9 @@ from bobrapet.local.apiserver.tokens import Tokens
 from bobrapet.local.apiserver.types import Object
 from bobrapet.local.store import Change, ChangeType, Key, Store
 
+_IDENTITY = "identity.json"
+_HEADER_LIMIT = 256 * 1024
+"""Bytes of a request line (selectors may be long) and of a header."""
 _SHUTDOWN = 1.0
 """Seconds that requests in flight get to finish."""
 
@@ -93,6 +97,7 @@ class ApiServer:
         now = self._options.now
         self._lifecycle = Lifecycle(self._store, self._registry, self._rest, now, lambda: self.ca_pem)
         self._collector = Collector(self._store, self._registry, self._rest, now)
+        self._expiry = EventExpiry(self._store, self._registry, self._rest, now)
         self._openapi = OpenApi(self._registry)
         self._runner: web.ServerRunner | None = None
         self._identity: _Identity | None = None
@@ -130,6 +135,7 @@ class ApiServer:
             self._store.subscribe(self._changed)
             await self._lifecycle.start()
             self._collector.start()
+            self._expiry.start()
             await self._listen(identity)
         except BaseException:
             await self.stop()
@@ -141,6 +147,7 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._expiry.stop()
         await self._collector.stop()
         await self._lifecycle.stop()
         await self._store.close()
@@ -171,7 +178,7 @@ class ApiServer:
         options = self._options
         assert self._tokens is not None
         front = Front(self._handle, self._tokens.authenticate, options.now)
-        server = web.Server(front, access_log=None)
+        server = web.Server(front, access_log=None, max_line_size=_HEADER_LIMIT, max_field_size=_HEADER_LIMIT)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN)
         await self._runner.setup()
         port = options.port or identity.port
@@ -229,35 +236,44 @@ class _Identity:
 
     pki: pki.Pki
     admin_token: str
+    host: str
     port: int
+    saved: bool = False
 
     @classmethod
     def load(cls, options: Options) -> _Identity:
-        if options.data_dir is not None:
-            path = options.data_dir / "identity.json"
-            if path.exists():
-                saved = json.loads(path.read_text())
-                keys = pki.Pki(saved["ca"], saved["certificate"], saved["key"], pki.load_token_key(saved["tokenKey"]))
-                return cls(keys, saved["adminToken"], saved["port"])
-        return cls(pki.create(options.host, options.now()), secrets.token_urlsafe(32), 0)
+        path = options.data_dir / _IDENTITY if options.data_dir is not None else None
+        if path is None or not path.exists():
+            keys = pki.create(options.host, options.now())
+            return cls(keys, secrets.token_urlsafe(32), options.host, 0)
+        given = json.loads(path.read_text())
+        keys = pki.Pki(given["ca"], given["caKey"], given["certificate"], given["key"], pki.load_key(given["tokenKey"]))
+        identity = cls(keys, given["adminToken"], given["host"], given["port"], saved=True)
+        if identity.host != options.host:
+            identity.pki = keys.serving(options.host, options.now())
+            identity.host, identity.saved = options.host, False
+        return identity
 
     def keep(self, options: Options, port: int) -> None:
-        if options.data_dir is None or port == self.port:
+        """Writes it down, whole or not at all."""
+        if options.data_dir is None or (self.saved and port == self.port):
             return
-        self.port = port
-        saved: dict[str, Any] = {
+        self.port, self.saved = port, True
+        content: dict[str, Any] = {
             "ca": self.pki.ca_certificate,
+            "caKey": self.pki.ca_key,
             "certificate": self.pki.certificate,
             "key": self.pki.key,
             "tokenKey": self.pki.token_key_pem(),
             "adminToken": self.admin_token,
+            "host": self.host,
             "port": port,
         }
-        path = options.data_dir / "identity.json"
+        path = options.data_dir / _IDENTITY
         temporary = path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(saved, file)
+            json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bobrapet.local.store.store import Record
 
 
+_SHARED = 256
+"""The latest changes keep their encoded lines; older ones would only double the memory of the history."""
+
+
 class ChangeType(Enum):
     """The three ways an object changes; the values are the words of the watch protocol."""
 
@@ -63,6 +67,9 @@ class Feed:
         self._revisions.append(change.record.revision)
         self._changes.append(change)
         self._bytes += len(change.record.raw)
+        if len(self._changes) > _SHARED:
+            # Whoever keeps up has sent these; a late one encodes again.
+            self._changes[-_SHARED - 1].encoded.clear()
         # Trimmed by a quarter at a time: dropping the head of a list costs its length.
         if len(self._changes) > self._limit or self._bytes > self._byte_limit:
             self._trim()

@@ -252,5 +252,6 @@ async def test_events_of_both_groups_are_the_same_objects(api: Client) -> None:
     assert (core["message"], core["involvedObject"]["name"], core["apiVersion"]) == ("text", "p", "v1")
     selected = await api("GET", "/api/v1/namespaces/default/events", fieldSelector="involvedObject.name=p,type=Normal")
     assert len(selected["items"]) == 1
+    assert len((await api("GET", new, fieldSelector="regarding.name=p"))["items"]) == 1
     assert (await api("GET", new, fieldSelector="regarding.name=q"))["items"] == []
     assert (await api("GET", f"{new}/e"))["note"] == "text"

@@ -110,6 +110,45 @@ async def test_certificates_pass_strict_verification(server: ApiServer) -> None:
             await session.get(f"{server.url}/version")
 
 
+async def test_another_host_gets_a_certificate_of_the_same_authority(tmp_path: Path) -> None:
+    first = ApiServer(Options(data_dir=tmp_path))
+    await first.start()
+    await first.stop()
+    second = ApiServer(Options(data_dir=tmp_path, host="127.0.0.9"))
+    await second.start()
+    assert second.ca_pem == first.ca_pem
+    async with client_session(second) as session:
+        assert (await Client(second, session)("GET", CONFIGMAPS)).code == 200
+    await second.stop()
+
+
+async def test_events_are_forgotten_an_hour_after_they_were_last_written(tmp_path: Path) -> None:
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    about = {"kind": "Pod", "name": "p", "namespace": "default"}
+    events = "/api/v1/namespaces/default/events"
+    server = ApiServer(Options(data_dir=tmp_path, now=lambda: now[0]))
+    await server.start()
+    async with client_session(server) as session:
+        api = Client(server, session)
+        for name, last in (("old", "2026-01-01T00:00:00Z"), ("repeated", "2026-01-01T00:30:00Z")):
+            event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, "involvedObject": about}
+            assert (await api("POST", events, {**event, "lastTimestamp": last})).code == 201
+    await server.stop()
+    now[0] += timedelta(minutes=61)
+    server = ApiServer(Options(data_dir=tmp_path, now=lambda: now[0]))
+    await server.start()
+    async with client_session(server) as session:
+        api = Client(server, session)
+        async with asyncio.timeout(5):
+            async for event in api.watch(events):
+                if event["type"] == "DELETED":
+                    break
+                if event["object"]["metadata"]["name"] == "repeated" and len((await api("GET", events))["items"]) == 1:
+                    break
+        assert [item["metadata"]["name"] for item in (await api("GET", events))["items"]] == ["repeated"]
+    await server.stop()
+
+
 async def test_nobody_comes_in_without_a_valid_token(server: ApiServer, api: Client) -> None:
     for token in ("wrong", server.admin_token + "x", "a.b.c"):
         answer = await Client(server, api.session, token)("GET", CONFIGMAPS)
