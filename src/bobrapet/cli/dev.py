@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bobrapet.cli.checks import check_manifests
 from bobrapet.cli.errors import EXIT_OK, EXIT_USAGE, ManifestError, UsageError
-from bobrapet.cli.loops import new_loop_factory, on_signals
+from bobrapet.cli.loops import on_signals
+from bobrapet.cli.loops import run as run_in_loop
 from bobrapet.cli.manifests import Manifest, load
 from bobrapet.cli.state import temporary_folder
 from bobrapet.validation.scene import Absent
@@ -22,11 +23,8 @@ def main(paths: tuple[str, ...], data_dir: str | None, listen: str, images: tupl
         manifests = load(paths)
         for warning in check_manifests(manifests, namespace, absent=Absent.WARNS):
             print(f"warning: {warning}", file=sys.stderr)
-        with (
-            nullcontext(_existing(data_dir)) if data_dir else temporary_folder() as folder,
-            asyncio.Runner(loop_factory=new_loop_factory()) as runner,
-        ):
-            runner.run(_serve(manifests, folder, host, port, images, namespace))
+        with nullcontext(_existing(data_dir)) if data_dir else temporary_folder() as folder:
+            run_in_loop(_serve(manifests, folder, host, port, images, namespace))
     except ManifestError as error:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
@@ -38,9 +36,11 @@ async def _serve(
     manifests: list[Manifest], folder: Path, host: str, port: int, images: tuple[str, ...], namespace: str
 ) -> None:
     from bobrapet.cli.apply import apply_all
-    from bobrapet.cli.stack import StackOptions, control_plane, image_resolver
+    from bobrapet.cli.stack import StackOptions, control_plane, image_resolver, tell_about_trouble
+    from bobrapet.runtime.log import log
 
     stopped = asyncio.Event()
+    tell_about_trouble(log.WARNING)
     options = StackOptions(folder=folder, persistent=True, host=host, port=port, images=image_resolver(images))
     with on_signals(stopped.set):
         async with control_plane(options) as stack:

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from bobrapet.cli.errors import CliError
+from bobrapet.local.apiserver import ServerError
+from bobrapet.local.node.errors import NodeError
+from bobrapet.local.store import StoreError
+from bobrapet.runtime.errors import ControllerRuntimeError
+
+T = TypeVar("T")
 
 
-def new_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a command to its end in a loop of its own.
+
+    Raises:
+        CliError: what stopped it and is no fault of this program: a full disk, a server that cannot be reached.
+    """
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(coroutine)
+    except (ControllerRuntimeError, ServerError, StoreError, NodeError, OSError) as error:
+        raise CliError(str(error)) from error
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's where it is installed: the embedded API server is five times as fast on it."""
     try:
         import uvloop

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bobrapet.cli.errors import EXIT_OK, UsageError
-from bobrapet.cli.loops import new_loop_factory, on_signals
+from bobrapet.cli.loops import on_signals
+from bobrapet.cli.loops import run as run_in_loop
 from bobrapet.cli.stack import image_resolver
 from bobrapet.cli.state import temporary_folder
 
@@ -22,11 +23,8 @@ def main(kubeconfig: str, images: tuple[str, ...], name: str, data_dir: str | No
     if not Path(kubeconfig).is_file():
         raise UsageError(f"--kubeconfig {kubeconfig}: no such file")
     resolver = image_resolver(images)
-    with (
-        nullcontext(Path(data_dir).absolute()) if data_dir else temporary_folder() as folder,
-        asyncio.Runner(loop_factory=new_loop_factory()) as runner,
-    ):
-        runner.run(_serve(kubeconfig, resolver, name, folder))
+    with nullcontext(Path(data_dir).absolute()) if data_dir else temporary_folder() as folder:
+        run_in_loop(_serve(kubeconfig, resolver, name, folder))
     return EXIT_OK
 
 

@@ -20,7 +20,8 @@ from bobrapet.cli import inputs as story_inputs
 from bobrapet.cli import report
 from bobrapet.cli.checks import check_inputs, check_manifests
 from bobrapet.cli.errors import EXIT_INTERRUPTED, EXIT_TIMEOUT, EXIT_USAGE, ManifestError, UsageError
-from bobrapet.cli.loops import new_loop_factory, on_signals
+from bobrapet.cli.loops import on_signals
+from bobrapet.cli.loops import run as run_in_loop
 from bobrapet.cli.manifests import Manifest, load
 from bobrapet.cli.progress import open_display
 from bobrapet.cli.state import temporary_folder
@@ -80,8 +81,7 @@ def _main(request: RunRequest) -> int:
 
     images = image_resolver(request.images)
     with _folder(request.data_dir) as folder:
-        with asyncio.Runner(loop_factory=new_loop_factory()) as runner:
-            outcome = runner.run(_run(request, manifests, story, inputs, images, folder, timeout, started))
+        outcome = run_in_loop(_run(request, manifests, story, inputs, images, folder, timeout, started))
         report.print_result(outcome, request)
         if outcome.timed_out:
             return EXIT_TIMEOUT
@@ -102,9 +102,11 @@ async def _run(
 ) -> Outcome:
     from bobrapet.cli.apply import apply_all, existing_objects
     from bobrapet.cli.following import follow
-    from bobrapet.cli.stack import StackOptions, control_plane
+    from bobrapet.cli.stack import StackOptions, control_plane, tell_about_trouble
+    from bobrapet.runtime.log import log
 
     interrupted = asyncio.Event()
+    tell_about_trouble(log.INFO if request.verbose else log.ERROR)
     options = StackOptions(folder=folder, persistent=request.data_dir is not None, images=images)
 
     def interrupt() -> None:

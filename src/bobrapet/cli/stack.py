@@ -25,6 +25,7 @@ from bobrapet.local.store import StoreInUse
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.envtest.crd import install_crds
+from bobrapet.runtime.log import log
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.scheme import Scheme
@@ -82,6 +83,11 @@ def image_resolver(overrides: Sequence[str]) -> ImageResolver:
         return ImageResolver(dict(parse_override(text) for text in overrides))
     except InvalidImageCommand as error:
         raise UsageError(str(error)) from error
+
+
+def tell_about_trouble(level: int) -> None:
+    """Lets the parts of the control plane speak on stderr from this level on, in lines for people."""
+    log.setup(level=level, encoder="console", time_encoding="rfc3339", stacktrace_level=log.PANIC)
 
 
 @asynccontextmanager
