@@ -455,6 +455,12 @@ class Pass(Work):
                     return Phase.FAILED
                 case _:
                     pass
+        begun = self.run_object.status.step_states.get(node.name)
+        if begun is not None and begun.phase is Phase.RUNNING and not self.is_certainly_gone(state):
+            # The branch may run already. And starting it changes no status, so nothing would stop a plan that was made
+            # from an old copy of the run: it takes an authoritative one.
+            self.reasons[key] = Starting()
+            return None
         if self._must_not_start(node):
             self.reasons[key] = Ended(Phase.SKIPPED, "the run is ending")
             return Phase.SKIPPED

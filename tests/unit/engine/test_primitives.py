@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bobrapet.api import ReferenceGrant, StoryRun
+from bobrapet.engine.run import plan
 from tests.unit.engine.world import MINUTE, SECOND, T0, World, step, story
 
 
@@ -422,3 +423,14 @@ def test_b38_the_end_of_a_branch_is_never_taken_for_that_of_a_step_of_the_same_n
     assert (world.state("a"), world.state("a-b")) == ("Succeeded", "")
     world.end("x").reconcile()
     assert world.state("a-b") == "Failed/ChildStepRunDrift"
+
+
+def test_a_further_branch_is_started_only_from_an_authoritative_view_of_the_run() -> None:
+    world = World(story(PARALLEL))
+    world.reconcile()
+    del world.steps["r1-p-y"]
+    assert not plan(world.snapshot(), world.now).starts
+    world.at(3 * SECOND)
+    found = plan(world.snapshot(), world.now)
+    assert (found.confirm, found.starts) == (True, ())
+    assert [item.metadata.name for item in plan(world.snapshot(authoritative=True), world.now).starts] == ["r1-p-y"]

@@ -45,7 +45,7 @@ def test_b28_every_branch_of_a_parallel_step_takes_a_slot() -> None:
     world = World(story(step("p: parallel", with_={"steps": branches}), policy={"concurrency": 2}))
     world.reconcile()
     assert len(world.steps) == 2
-    world.end("p-x").reconcile()
+    world.at(3 * SECOND).end("p-x").reconcile()
     assert len(world.steps) == 3
 
 
