@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -119,8 +120,8 @@ def failure_report(outcome: Outcome, request: RunRequest) -> Iterator[str]:
 def _next_command(outcome: Outcome, request: RunRequest) -> Iterator[str]:
     name, namespace = outcome.run.metadata.name, outcome.run.metadata.namespace
     if request.data_dir is None:
-        again = " ".join(["bobrapet", "run", *request.paths, *(f"--input {pair}" for pair in request.inputs)])
-        yield f"next: {again} --data-dir ./state   # keeps the objects and logs to look at"
+        again = shlex.join(["bobrapet", *sys.argv[1:], "--data-dir", "./state"])
+        yield f"next: {again}   # keeps the objects and logs to look at"
         return
     yield f"next: bobrapet dev --data-dir {request.data_dir}"
     yield f"      kubectl --kubeconfig {request.data_dir}/kubeconfig -n {namespace} describe storyrun {name}"
