@@ -28,6 +28,9 @@ from bobrapet.runtime.toolscache.watchline import DELETED, Change
 
 MIN_RESYNC = 1.0
 PENDING_WARNING = 1024
+SLOW_AFTER = 1.0
+"""Seconds without a pause from which on a long queue is the fault of the handler, and no burst."""
+
 PAUSE_AFTER_ERROR = 1.0
 YIELD_EVERY = 100
 
@@ -74,6 +77,7 @@ class Registration:
         self._informer_synced = informer_synced
         self._synced = asyncio.Event()
         self._warned = False
+        self._waiting_since = 0.0
 
     def has_synced(self) -> bool:
         """Whether the handler was called for every object of the initial list."""
@@ -101,14 +105,24 @@ class Registration:
     def put(self, deltas: Sequence[Delta]) -> None:
         if not deltas:
             return
+        if not self._queue:
+            self._waiting_since = self._clock.monotonic()
         self._queue.extend(deltas)
         if not self._informer_synced:
             self._initial_left += len(deltas)
         elif len(self._queue) > PENDING_WARNING and not self._warned:
-            self._warned = True
-            log.warning("%s: %d notifications wait for %r; it is slow", self._name, len(self._queue), self.handler)
+            self._warn_if_slow()
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    def _warn_if_slow(self) -> None:
+        waiting = self._clock.monotonic() - self._waiting_since
+        if waiting > SLOW_AFTER:
+            self._warned = True
+            log.warning(
+                "%s: %d notifications wait for %r, which has been busy for %.1f s",
+                *(self._name, len(self._queue), self.handler, waiting),
+            )
 
     def informer_synced(self) -> None:
         self._informer_synced = True

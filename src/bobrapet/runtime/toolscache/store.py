@@ -41,16 +41,22 @@ class _Index:
 
     def put(self, record: Record) -> None:
         key = record.key
-        self.discard(key)
         try:
             values = tuple(dict.fromkeys(self.extract(record)))
         except Exception:
+            self.discard(key)
             # One object that an index function cannot read must not stop the informer (CACHE-18).
             if key not in self.errors:
                 self.errors.add(key)
                 log.exception("index %r cannot be computed for %s; it is not found by this index", self.name, key)
             return
-        self.errors.discard(key)
+        if self.errors:
+            self.errors.discard(key)
+        if values == self.by_key.get(key):  # the usual case: what is indexed seldom changes
+            for value in values:
+                self.by_value[value][key] = record
+            return
+        self.discard(key)
         if values:
             self.by_key[key] = values
             for value in values:
