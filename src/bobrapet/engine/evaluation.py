@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from bobrapet.expressions import Absent, Evaluator, ExpressionError
-from bobrapet.expressions.functions import LIBRARY
-from bobrapet.expressions.parser import parse
-from bobrapet.expressions.references import step_names
+from bobrapet.expressions import Absent, Evaluator, ExpressionError, references
 
 if TYPE_CHECKING:
     from bobrapet.config.operator import OperatorConfig
@@ -105,9 +102,9 @@ class Templates:
             return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
         if not self._offloaded.can_be_read:
             return Failed("it reads offloaded data, and this operator has no storage to read it from")
-        references = distinct(_references(self._read(template)))
+        read = distinct(_references(self._read(template)))
         payloads = self._offloaded.payloads
-        missing = tuple(reference for reference in references if reference[REFERENCE] not in payloads)
+        missing = tuple(reference for reference in read if reference[REFERENCE] not in payloads)
         if missing:
             return Needs(missing)
         try:
@@ -138,13 +135,7 @@ def post_execution(snapshot: StepSnapshot, name: str, condition: str, output: An
 
 def references_in(template: Any) -> frozenset[str]:
     """Names of the steps that the templates inside a JSON value read."""
-    if isinstance(template, str):
-        return _references_in_text(template)
-    if isinstance(template, Mapping):
-        return frozenset[str]().union(*(references_in(member) for member in template.values()))
-    if isinstance(template, list | tuple):
-        return frozenset[str]().union(*(references_in(member) for member in template))
-    return frozenset()
+    return frozenset(reference.step for reference in references(template) if reference.step)
 
 
 def alias_of(name: str) -> str:
@@ -193,16 +184,6 @@ def _without_absent(entry: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _evaluator(timeout: float, max_output_bytes: int, deterministic: bool) -> Evaluator:
     return Evaluator(timeout=timeout, max_output_bytes=max_output_bytes, deterministic=deterministic)
-
-
-@lru_cache(maxsize=4096)
-def _references_in_text(text: str) -> frozenset[str]:
-    if "{{" not in text:
-        return frozenset()
-    try:
-        return frozenset(name for name, _ in step_names(parse(text, LIBRARY)))
-    except ExpressionError:
-        return frozenset()
 
 
 def _text(value: Any) -> str:
