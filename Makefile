@@ -25,7 +25,7 @@ test: setup ## every test that fits in 20 minutes
 	hack/test
 
 soak: setup ## what takes longer: kill loops, more seeds, fuzzing
-	hack/test -m soak
+	HYPOTHESIS_PROFILE=soak hack/test -m soak --timeout 3600
 
 spec: setup ## spec cases that have no passing test
 	hack/spec
