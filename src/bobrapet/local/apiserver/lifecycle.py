@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
-from bobrapet.local.apiserver import errors
 from bobrapet.local.apiserver.builtin.core import KUBERNETES_FINALIZER
 from bobrapet.local.apiserver.definitions import CLEANUP_FINALIZER
 from bobrapet.local.apiserver.errors import ApiError
@@ -21,38 +20,7 @@ from bobrapet.local.store import Change, ChangeType, Key, Record, Store
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _ROOT_CA = "kube-root-ca.crt"
-_PROTECTED = ("default", "kube-public", "kube-system")
 _USER = User("system:apiserver", ("system:masters", "system:authenticated"))
-
-
-class NamespaceLifecycle:
-    """Admission: content needs a namespace that is there to stay."""
-
-    def __init__(self, store: Store, registry: Registry) -> None:
-        self._store = store
-        self._registry = registry
-
-    async def admit(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
-        """404 for a missing namespace, 403 for one that terminates and for the end of a system namespace."""
-        resource = call.resource
-        if operation == "DELETE" and resource.storage == "namespaces" and call.name in _PROTECTED:
-            raise errors.forbidden(resource, call.name, "this namespace may not be deleted")
-        if operation != "CREATE" or not resource.namespaced:
-            return
-        record = self._store.get(Key("namespaces", "", call.namespace))
-        if record is None:
-            namespaces = self._registry.get("", "v1", "namespaces")
-            assert namespaces is not None
-            raise errors.not_found(namespaces, call.namespace)
-        if b'"deletionTimestamp"' in record.raw and "deletionTimestamp" in record.object()["metadata"]:
-            message = f"namespace {call.namespace} is being terminated"
-            cause = {"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}
-            raise errors.forbidden(
-                resource,
-                call.name,
-                f"unable to create new content in namespace {call.namespace} because it is being terminated",
-                causes=[cause],
-            )
 
 
 class Lifecycle:

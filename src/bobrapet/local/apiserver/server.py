@@ -18,6 +18,7 @@ from aiohttp import web
 
 from bobrapet import __version__
 from bobrapet.local.apiserver import crd, discovery, errors, pki, swagger
+from bobrapet.local.apiserver.admission import Chain, NamespaceLifecycle, PodAccounts
 from bobrapet.local.apiserver.api import Api
 from bobrapet.local.apiserver.authorization import AllowAuthenticated, Attributes, Authorizer, check
 from bobrapet.local.apiserver.collector import Collector
@@ -25,7 +26,7 @@ from bobrapet.local.apiserver.errors import PortTaken
 from bobrapet.local.apiserver.expiry import EventExpiry
 from bobrapet.local.apiserver.http import Front, Request, Response, json_response
 from bobrapet.local.apiserver.kinds import builtin_resources
-from bobrapet.local.apiserver.lifecycle import DEFINITIONS, Lifecycle, NamespaceLifecycle
+from bobrapet.local.apiserver.lifecycle import DEFINITIONS, Lifecycle
 from bobrapet.local.apiserver.openapi import OpenApi
 from bobrapet.local.apiserver.reading import Reader
 from bobrapet.local.apiserver.registry import Registry
@@ -82,7 +83,9 @@ class ApiServer:
         self._store = Store(directory / "store" if directory else None, durable=self._options.durable)
         self._registry = Registry()
         self._reader = Reader(self._store)
-        self._rest = Rest(self._store, NamespaceLifecycle(self._store, self._registry))
+        self._rest = Rest(
+            self._store, Chain((NamespaceLifecycle(self._store, self._registry), PodAccounts(self._store)))
+        )
         self._subresources = Subresources(self._rest, self._options.logs)
         self._reviews = Reviews(self._options.authorizer)
         self._api = Api(

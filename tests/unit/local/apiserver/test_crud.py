@@ -255,3 +255,27 @@ async def test_events_of_both_groups_are_the_same_objects(api: Client) -> None:
     assert len((await api("GET", new, fieldSelector="regarding.name=p"))["items"]) == 1
     assert (await api("GET", new, fieldSelector="regarding.name=q"))["items"] == []
     assert (await api("GET", f"{new}/e"))["note"] == "text"
+
+
+async def test_a_pod_needs_an_account_that_exists(api: Client) -> None:
+    refused = await api("POST", PODS, pod(serviceAccountName="nobody"))
+    assert (refused.code, refused["message"]) == (
+        403,
+        'pods "p" is forbidden: error looking up service account default/nobody: serviceaccount "nobody" not found',
+    )
+
+
+async def test_a_pod_gets_its_account_and_a_token_to_use(api: Client) -> None:
+    made = await api("POST", PODS, pod())
+    spec = made["spec"]
+    assert spec["serviceAccountName"] == "default"
+    (volume,) = spec["volumes"]
+    assert [next(iter(source)) for source in volume["projected"]["sources"]] == [
+        "serviceAccountToken",
+        "configMap",
+        "downwardAPI",
+    ]
+    (mount,) = spec["containers"][0]["volumeMounts"]
+    assert (mount["name"], mount["mountPath"]) == (volume["name"], "/var/run/secrets/kubernetes.io/serviceaccount")
+    without = await api("POST", PODS, pod("q", automountServiceAccountToken=False))
+    assert "volumes" not in without["spec"]
