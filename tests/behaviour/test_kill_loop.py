@@ -42,8 +42,9 @@ def test_runs_end_right_under_a_control_plane_that_is_killed_every_few_seconds(t
             try:
                 process.wait(chance.uniform(0.5, 4))
             except subprocess.TimeoutExpired:
+                listed = cluster.list("StepRun", "default")
                 ran = Counter(calls.read_text().split()) if calls.exists() else Counter()
-                for done in cluster.list("StepRun", "default"):
+                for done in listed:
                     if done.get("status", {}).get("phase") in TERMINAL:
                         recorded.setdefault(done["metadata"]["name"], ran[done["metadata"]["name"]])
                 process.send_signal(signal.SIGKILL)
