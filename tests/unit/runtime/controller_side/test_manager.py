@@ -430,3 +430,32 @@ async def test_the_client_of_a_manager_reads_from_the_cache_only_when_it_runs() 
     async with running(mgr):
         assert (await mgr.get_client().get(partial, key)).metadata.name == "w"
     assert isinstance(mgr.get_client(), ApiClient)
+
+
+@pytest.mark.spec("runtime-113")
+async def test_nothing_runs_on_after_a_manager_with_everything_in_it() -> None:
+    client = fake()
+    await client.create(Widget({"metadata": {"namespace": "ns", "name": "w"}}))
+    before = asyncio.all_tasks()
+    mgr = await new(
+        client,
+        metrics=MetricsOptions(bind_address="127.0.0.1:0"),
+        health_probe_bind_address="127.0.0.1:0",
+        pprof_bind_address="127.0.0.1:0",
+        leader_election=True,
+        leader_election_id="id",
+        leader_election_resource_lock_interface=FakeLock(FakeLease(), "me"),
+    )
+    reconciled = asyncio.Event()
+
+    async def reconcile(request: Request) -> None:
+        widget = await client.get(Widget, request.key)
+        mgr.get_event_recorder("test").event(widget, None, "Normal", "Seen", "See", "seen")
+        reconciled.set()
+
+    await controller_managed_by(mgr).for_(Widget).complete(Func(reconcile))
+    async with running(mgr):
+        await reconciled.wait()
+        assert len(asyncio.all_tasks() - before) > 10
+    assert asyncio.all_tasks() == before
+    assert len(await client.list(Event)) == 1
