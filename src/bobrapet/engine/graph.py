@@ -6,11 +6,13 @@ Rules: spec runs 10.1, decision 9.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
 
 from bobrapet.api.enums import StepType
 from bobrapet.api.names import label
@@ -150,15 +152,24 @@ def build(story: Story) -> Graph:
 
 
 def branches_of(step: Step) -> tuple[Step, ...]:
-    """The branches of a parallel step, as far as they can be read; `problem_of` tells about the others."""
+    """The branches of a parallel step, as far as they can be read; `parallel_fault` tells about the others."""
     found = (step.with_ or {}).get("steps")
-    if not isinstance(found, Sequence) or isinstance(found, str):
+    if not isinstance(found, list):
         return ()
-    return tuple(Step.model_validate(entry) for entry in found if _is_step(entry))
+    read = (branch_of(entry) for entry in found)
+    return tuple(branch for branch in read if isinstance(branch, Step))
 
 
-def _is_step(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and bool(entry["name"])
+def branch_of(entry: Any) -> Step | str:
+    """A branch as its author wrote it, or why it is none."""
+    if not isinstance(entry, Mapping):
+        return "must be a step, with a name and a ref"
+    try:
+        branch = Step.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return branch if branch.name else "needs a name"
 
 
 def _read_by(step: Step, branches: Iterable[Step]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bobrapet.engine.graph import Block, build
 from bobrapet.engine.merge import deep_merge, merge_patch
-from tests.unit.engine.world import merged, step, story
+from tests.unit.engine.world import World, merged, step, story
 
 scalars = st.one_of(st.booleans(), st.integers(), st.text(max_size=4))
 json = st.recursive(
@@ -108,3 +108,28 @@ def test_the_steps_that_a_step_reads_are_found_in_every_spelling_and_place() -> 
     assert graph.nodes["z"].dependencies == ("a-b", "c", "d")
     assert graph.nodes["y"].dependencies == ("c", "e")
     assert not graph.problems
+
+
+@given(
+    st.sampled_from(["sleep", "gate", "wait", "stop", "parallel", "executeStory", "condition", None]),
+    st.dictionaries(
+        st.sampled_from(
+            ["duration", "timeout", "until", "pollInterval", "onTimeout", "phase", "mode", "steps", "storyRef", "with"]
+        ),
+        json,
+        max_size=4,
+    ),
+    st.one_of(st.none(), st.text(max_size=12), st.sampled_from(["{{", "{{ steps.a }}", "{{ nope }}", "{{ 1 }}"])),
+)
+def test_whatever_an_author_writes_a_plan_is_made(
+    kind: str | None, with_: dict[str, Any], condition: str | None
+) -> None:
+    entry = step("b", type=kind, with_=with_, if_=condition)
+    if kind is not None:
+        entry.pop("ref")
+    world = World(story("a", entry), config={"engram.default-max-inline-size": "100000"})
+    for _ in range(3):
+        world.apply(world.plan())
+    assert world.run.status.phase is not None
+    if "r1-b" in world.steps:
+        world.apply_step("b", world.plan_step("b"))

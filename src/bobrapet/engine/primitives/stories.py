@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bobrapet.api import StoryReference, StoryRun, labels
 from bobrapet.api.names import compose, input_hash, label
 from bobrapet.engine.evaluation import Failed, Needs, Templates, Value
+from bobrapet.engine.graph import Node, branch_of
 from bobrapet.engine.launch import Missing, Refused, is_owned, owner_reference
 from bobrapet.engine.merge import deep_merge
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
@@ -15,7 +16,6 @@ from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 if TYPE_CHECKING:
     from bobrapet.api import Story
     from bobrapet.api.story import Step
-    from bobrapet.engine.graph import Node
     from bobrapet.engine.scheduling import QueuePlace
     from bobrapet.engine.snapshot import RunSnapshot
 
@@ -110,8 +110,9 @@ def parallel_fault(node: Node) -> str:
     given = (node.step.with_ or {}).get("steps")
     if not isinstance(given, list) or not given:
         return "with.steps must list one branch or more"
-    if len(node.branches) != len(given):
-        return "every branch needs a name"
+    for index, entry in enumerate(given):
+        if isinstance(fault := branch_of(entry), str):
+            return f"with.steps[{index}]: {fault}"
     names = [branch.name for branch in node.branches]
     if len(set(names)) != len(names):
         return "two branches have the same name"
