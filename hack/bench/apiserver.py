@@ -106,21 +106,39 @@ async def rate(
     return sum(counts) / (time.perf_counter() - start)
 
 
-async def measure(folder: str, seconds: float, count: int) -> dict[str, float]:
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVE, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def bench(folder: str, seconds: float, count: int) -> dict[str, float]:
+    """Measures one server; "" as its folder keeps everything in memory."""
+    command = [sys.executable, "-c", SERVE, folder]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdin is not None
     assert server.stdout is not None
     try:
         port, token, authority = json.loads(server.stdout.readline())
-        context = ssl.create_default_context(cadata=authority)
-        pool = await asyncio.gather(*(Connection.open(port, token, context) for _ in range(count)))
+        result = asyncio.run(measure(port, token, authority, seconds, count))
+        result["RSS MB"] = resident(server.pid)
+        return result
+    finally:
+        server.stdin.close()
+        server.wait(10)
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+
+
+async def measure(port: int, token: str, authority: str, seconds: float, count: int) -> dict[str, float]:
+    context = ssl.create_default_context(cadata=authority)
+    pool = await asyncio.gather(*(Connection.open(port, token, context) for _ in range(count)))
+    try:
         for index in range(count):
             await pool[0]("POST", PATH, configmap(f"own{index}"))
         result: dict[str, float] = {}
         result["GET"] = await rate(pool, seconds, lambda c, i, n: c("GET", f"{PATH}/own{i}"))
-        result["PUT"] = await rate(pool, seconds, lambda c, i, n: c("PUT", f"{PATH}/own{i}", configmap(f"own{i}", labels={"n": str(n)})))
+        result["PUT"] = await rate(
+            pool, seconds, lambda c, i, n: c("PUT", f"{PATH}/own{i}", configmap(f"own{i}", labels={"n": str(n)}))
+        )
         result["merge patch"] = await rate(
             pool,
             seconds,
@@ -128,19 +146,17 @@ async def measure(folder: str, seconds: float, count: int) -> dict[str, float]:
         )
         result["create"] = await rate(pool, seconds, lambda c, i, n: c("POST", PATH, configmap(f"made-{i}-{n}")))
         one = pool[:1]
-        result["PUT, 1 client"] = await rate(one, seconds, lambda c, i, n: c("PUT", f"{PATH}/own{i}", configmap(f"own{i}", labels={"m": str(n)})))
+        result["PUT, 1 client"] = await rate(
+            one, seconds, lambda c, i, n: c("PUT", f"{PATH}/own{i}", configmap(f"own{i}", labels={"m": str(n)}))
+        )
         body = await pool[0]("GET", f"{PATH}?limit=1000")
         result["list of 1,000"] = await rate(one, seconds, lambda c, i, n: c("GET", f"{PATH}?limit=1000"))
         result["list MB/s"] = result["list of 1,000"] * len(body) / 1e6
         result["watch events"] = await fan_out(pool, port, token, context)
-        with open(f"/proc/{server.pid}/status") as status:
-            result["RSS MB"] = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
         return result
     finally:
         for connection in pool:
             connection.close()
-        server.stdin.close()
-        server.wait(10)
 
 
 async def fan_out(pool: list[Connection], port: int, token: str, context: ssl.SSLContext) -> float:
@@ -170,8 +186,8 @@ def main() -> None:
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with tempfile.TemporaryDirectory() as folder:
-        memory = asyncio.run(measure("", arguments.seconds, arguments.connections))
-        disk = asyncio.run(measure(folder, arguments.seconds, arguments.connections))
+        memory = bench("", arguments.seconds, arguments.connections)
+        disk = bench(folder, arguments.seconds, arguments.connections)
     print(f"{os.cpu_count()} cores, {arguments.connections} connections, TLS; per second")
     print(f"{'':<16}{'in memory':>12}{'on disk':>12}")
     for name, value in memory.items():
