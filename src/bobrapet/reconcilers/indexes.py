@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from bobrapet.api import Engram, StepRun, Story, StoryRun, labels
+from bobrapet.api import Engram, Story, labels
+from bobrapet.reconcilers import glance
 from bobrapet.reconcilers.builtin import Pod
-from bobrapet.reconcilers.occupancy import RUN_QUEUED, STEP_SLOT, queues, slots
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
 from bobrapet.reconcilers.references import engram_keys, story_keys
 from bobrapet.runtime.client.interfaces import FieldIndexer
 from bobrapet.runtime.client.object import Unstructured
@@ -19,6 +20,8 @@ STORYRUN_STORY: Final = "spec.storyRef.key"
 STORYRUN_PARENT: Final = "metadata.ownerReferences.storyrun"
 STORY_ENGRAMS: Final = "spec.steps.ref.key"
 STORY_STORIES: Final = "spec.steps.storyRef.key"
+STEPRUN_SLOT: Final = "slot"
+STORYRUN_QUEUE: Final = "queue"
 POD_STEPRUN: Final = "metadata.labels.steprun"
 
 
@@ -26,20 +29,12 @@ def _engram_template(engram: Engram) -> list[str]:
     return [engram.spec.template_ref.name]
 
 
-def _steprun_engram(step: StepRun) -> list[str]:
-    return [step.spec.engram_ref.key(step.metadata.namespace)] if step.spec.engram_ref else []
+def _named(member: str) -> Callable[[Unstructured], list[str]]:
+    def key(obj: Unstructured) -> list[str]:
+        found = glance.reference(obj, member)
+        return [found] if found else []
 
-
-def _steprun_run(step: StepRun) -> list[str]:
-    return [step.spec.story_run_ref.key(step.metadata.namespace)]
-
-
-def _storyrun_story(run: StoryRun) -> list[str]:
-    return [run.spec.story_ref.key(run.metadata.namespace)]
-
-
-def _storyrun_parent(run: StoryRun) -> list[str]:
-    return [owner.name for owner in run.metadata.owner_references if owner.kind == StoryRun.KIND]
+    return key
 
 
 def _pod_steprun(pod: Unstructured) -> list[str]:
@@ -49,14 +44,14 @@ def _pod_steprun(pod: Unstructured) -> list[str]:
 
 INDEXES: Final[tuple[tuple[type[Any], str, Callable[[Any], list[str]]], ...]] = (
     (Engram, ENGRAM_TEMPLATE, _engram_template),
-    (StepRun, STEPRUN_ENGRAM, _steprun_engram),
-    (StepRun, STEPRUN_RUN, _steprun_run),
-    (StoryRun, STORYRUN_STORY, _storyrun_story),
-    (StoryRun, STORYRUN_PARENT, _storyrun_parent),
+    (RawStepRun, STEPRUN_ENGRAM, _named("engramRef")),
+    (RawStepRun, STEPRUN_RUN, _named("storyRunRef")),
+    (RawStoryRun, STORYRUN_STORY, _named("storyRef")),
+    (RawStoryRun, STORYRUN_PARENT, glance.parents),
     (Story, STORY_ENGRAMS, lambda story: sorted(engram_keys(story))),
     (Story, STORY_STORIES, lambda story: sorted(story_keys(story))),
-    (StepRun, STEP_SLOT, slots),
-    (StoryRun, RUN_QUEUED, queues),
+    (RawStepRun, STEPRUN_SLOT, glance.slots),
+    (RawStoryRun, STORYRUN_QUEUE, glance.queues),
     (Pod, POD_STEPRUN, _pod_steprun),
 )
 

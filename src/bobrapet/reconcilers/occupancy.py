@@ -5,41 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from bobrapet.api import StepRun, Story, StoryRun, labels
-from bobrapet.api.enums import Phase
 from bobrapet.api.names import label
-from bobrapet.config.operator import DEFAULT_QUEUE, OperatorConfig
+from bobrapet.config.operator import OperatorConfig
 from bobrapet.engine.scheduling import place_of
 from bobrapet.engine.snapshot import Occupancy, Rival
 from bobrapet.engine.states import from_api
+from bobrapet.reconcilers import indexes
+from bobrapet.reconcilers.glance import ANY
 from bobrapet.runtime.client.interfaces import Reader
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
 
-STEP_SLOT: Final = "slot"
-"""Index of StepRuns: the slots that one holds."""
-
-RUN_QUEUED: Final = "queued"
-"""Index of StoryRuns: the queue in which one waits for a slot."""
-
-ANY: Final = "any"
-
 StepRunMetadata: Final = PartialObjectMetadata.of(StepRun.API_VERSION, StepRun.KIND)
-_FREE: Final = frozenset({Phase.PAUSED, Phase.BLOCKED})
-
-
-def slots(step: StepRun) -> list[str]:
-    """A StepRun holds its slots from its creation until its end, unless it is Paused or Blocked."""
-    phase = step.status.phase
-    if phase is not None and (phase.is_terminal or phase in _FREE):
-        return []
-    found = step.metadata.labels
-    story = f"story/{step.metadata.namespace}/{found.get(labels.STORY_NAME, '')}"
-    return [ANY, f"queue/{found.get(labels.QUEUE) or DEFAULT_QUEUE}", story]
-
-
-def queues(run: StoryRun) -> list[str]:
-    if not any(from_api(state).is_queued for state in run.status.step_states.values()):
-        return []
-    return [ANY, run.metadata.labels.get(labels.QUEUE) or DEFAULT_QUEUE]
 
 
 def is_limited(config: OperatorConfig, story: Story | None) -> bool:
@@ -68,7 +44,7 @@ async def occupancy(reader: Reader, config: OperatorConfig, run: StoryRun, story
 
 async def _held(reader: Reader, run: StoryRun, slot: str) -> int:
     mine = (run.metadata.namespace, label(run.metadata.name or ""))
-    held = await reader.list(StepRunMetadata, fields={STEP_SLOT: slot})
+    held = await reader.list(StepRunMetadata, fields={indexes.STEPRUN_SLOT: slot})
     return sum(
         (step.metadata.namespace, (step.metadata.labels or {}).get(labels.STORYRUN)) != mine for step in held.items
     )
@@ -76,7 +52,7 @@ async def _held(reader: Reader, run: StoryRun, slot: str) -> int:
 
 async def _rivals(reader: Reader, config: OperatorConfig, run: StoryRun, queue: str) -> list[Rival]:
     rivals = []
-    for other in await reader.list(StoryRun, fields={RUN_QUEUED: queue}):
+    for other in await reader.list(StoryRun, fields={indexes.STORYRUN_QUEUE: queue}):
         waiting = [state for state in map(from_api, other.status.step_states.values()) if state.is_queued]
         since = [state.started_at for state in waiting if state.started_at is not None]
         if other.metadata.uid == run.metadata.uid or not since:

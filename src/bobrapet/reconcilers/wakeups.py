@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-from bobrapet.api import Engram, EngramTemplate, StepRun, Story, StoryRun, labels
-from bobrapet.reconcilers import indexes
+from bobrapet.api import Engram, EngramTemplate, Story, StoryRun, labels
+from bobrapet.reconcilers import glance, indexes
 from bobrapet.reconcilers.builtin import JOB_NAME_LABEL
-from bobrapet.reconcilers.occupancy import ANY, RUN_QUEUED, slots
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
 from bobrapet.reconcilers.references import engram_keys, story_keys
 from bobrapet.runtime.client.interfaces import Reader
-from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
+from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata, Unstructured
 from bobrapet.runtime.reconcile import Request
 
 Map = Callable[[Any], Awaitable[list[Request]]]
@@ -27,15 +27,6 @@ def step_of_pod(pod: Any) -> list[Request]:
     found = pod.metadata.labels or {}
     name = found.get(JOB_NAME_LABEL) or found.get(LEGACY_JOB_NAME_LABEL)
     return [Request(pod.metadata.namespace or "", name)] if name and labels.STEPRUN in found else []
-
-
-def run_of_step(step: StepRun) -> list[Request]:
-    return [_request(step.spec.story_run_ref.key(step.metadata.namespace))]
-
-
-def parent_of_run(run: StoryRun) -> list[Request]:
-    owners = run.metadata.owner_references
-    return [Request(run.metadata.namespace or "", owner.name) for owner in owners if owner.kind == StoryRun.KIND]
 
 
 class WakeUps:
@@ -63,7 +54,7 @@ class WakeUps:
     async def steps_of_engram(self, engram: Engram) -> list[Request]:
         """Steps that go on: they may be Blocked for want of the Engram."""
         key = str(ObjectKey.of(engram))
-        return _open(await self._reader.list(StepRun, fields={indexes.STEPRUN_ENGRAM: key}))
+        return _open(await self._reader.list(RawStepRun, fields={indexes.STEPRUN_ENGRAM: key}))
 
     async def steps_of_template(self, template: EngramTemplate) -> list[Request]:
         engrams = await self._engrams_of(template)
@@ -87,15 +78,15 @@ class WakeUps:
         stories = await self._reader.list(Story, fields={indexes.STORY_STORIES: str(ObjectKey.of(story))})
         return [Request(*ObjectKey.of(other)) for other in stories]
 
-    async def runs_that_wait_for_a_slot(self, step: StepRun) -> list[Request]:
+    async def runs_that_wait_for_a_slot(self, step: Unstructured) -> list[Request]:
         """A step that gave its slot back may let others go on."""
-        if slots(step):
+        if glance.slots(step):
             return []
-        waiting = await self._reader.list(StoryRunMetadata, fields={RUN_QUEUED: ANY})
+        waiting = await self._reader.list(StoryRunMetadata, fields={indexes.STORYRUN_QUEUE: glance.ANY})
         return [Request(*ObjectKey.of(run)) for run in waiting]
 
     async def _open_runs(self, story: str) -> list[Request]:
-        return _open(await self._reader.list(StoryRun, fields={indexes.STORYRUN_STORY: story}))
+        return _open(await self._reader.list(RawStoryRun, fields={indexes.STORYRUN_STORY: story}))
 
     async def _engrams_of(self, template: EngramTemplate) -> list[Engram]:
         name = template.metadata.name or ""
@@ -111,13 +102,14 @@ def stories_started_by(story: Story) -> list[Request]:
     return [_request(key) for key in sorted(story_keys(story))]
 
 
-def engram_of_step(step: StepRun) -> list[Request]:
-    reference = step.spec.engram_ref
-    return [_request(reference.key(step.metadata.namespace))] if reference else []
+def engram_of_step(step: Unstructured) -> list[Request]:
+    key = glance.reference(step, "engramRef")
+    return [_request(key)] if key else []
 
 
-def story_of_run(run: StoryRun) -> list[Request]:
-    return [_request(run.spec.story_ref.key(run.metadata.namespace))]
+def story_of_run(run: Unstructured) -> list[Request]:
+    key = glance.reference(run, "storyRef")
+    return [_request(key)] if key else []
 
 
 def template_of_engram(engram: Engram) -> list[Request]:
@@ -128,7 +120,5 @@ def _request(key: str) -> Request:
     return Request(*ObjectKey.parse(key))
 
 
-def _open(objects: Iterable[StoryRun | StepRun]) -> list[Request]:
-    return [
-        Request(*ObjectKey.of(obj)) for obj in objects if obj.status.phase is None or not obj.status.phase.is_terminal
-    ]
+def _open(objects: Iterable[Unstructured]) -> list[Request]:
+    return [Request(*ObjectKey.of(obj)) for obj in objects if glance.is_open(obj)]

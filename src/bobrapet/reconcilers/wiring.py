@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from bobrapet.api import Engram, EngramTemplate, StepRun, Story, StoryRun
+from bobrapet.api import Engram, EngramTemplate, Story
 from bobrapet.config.operator import Rate
-from bobrapet.engine.outcome import final_phase
 from bobrapet.reconcilers import (
     engram,
     engramtemplate,
+    glance,
     identity,
     operatorconfig,
     rbac,
@@ -24,9 +24,11 @@ from bobrapet.reconcilers import (
     wakeups,
 )
 from bobrapet.reconcilers.builtin import ConfigMap, Job, Pod
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.operatorconfig import ConfigSource
 from bobrapet.runtime.builder import controller_managed_by
+from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.controller.controller import Options
 from bobrapet.runtime.handler import RequestQueue, enqueue_requests_from_map_func
 from bobrapet.runtime.predicate import Funcs, GenerationChanged
@@ -85,13 +87,15 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
-        .for_(StoryRun, Funcs(update=_run_changed))
-        .owns(StepRun, Funcs(create=_own_creation, update=_step_changed))
-        .owns(StoryRun, Funcs(create=_own_creation, update=_run_changed))
+        .for_(RawStoryRun, Funcs(update=_run_changed))
+        .owns(RawStepRun, Funcs(create=_own_creation, update=_step_changed))
+        .owns(RawStoryRun, Funcs(create=_own_creation, update=_run_changed))
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
         .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.runs_of_template), spec_changed)
-        .watches(StepRun, enqueue_requests_from_map_func(wake.runs_that_wait_for_a_slot), Funcs(update=_phase_changed))
+        .watches(
+            RawStepRun, enqueue_requests_from_map_func(wake.runs_that_wait_for_a_slot), Funcs(update=_phase_changed)
+        )
         .with_options(_options(operator, operator.config().rates.storyrun))
         .complete(storyrun.StoryRunReconciler(operator, manager.get_event_recorder("storyrun-controller")))
     )
@@ -102,7 +106,7 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
-        .for_(StepRun)
+        .for_(RawStepRun)
         .owns(Job, Funcs(create=_own_creation))
         .watches(Pod, enqueue_requests_from_map_func(wakeups.step_of_pod))
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
@@ -120,7 +124,7 @@ async def _add_story(manager: ControllerManager, operator: Operator) -> None:
         .watches(Engram, enqueue_requests_from_map_func(wake.stories_of_engram), GenerationChanged())
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.stories_of_template), GenerationChanged())
         .watches(Story, enqueue_requests_from_map_func(wake.stories_of_story), GenerationChanged())
-        .watches(StoryRun, EnqueueLater(wakeups.story_of_run), GenerationChanged())
+        .watches(RawStoryRun, EnqueueLater(wakeups.story_of_run), GenerationChanged())
         .with_options(_options(operator, operator.config().rates.story))
         .complete(story.StoryReconciler(operator, manager.get_event_recorder("story-controller")))
     )
@@ -133,7 +137,7 @@ async def _add_engram(manager: ControllerManager, operator: Operator) -> None:
         .for_(Engram, GenerationChanged())
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.engrams_of_template), GenerationChanged())
         .watches(Story, EnqueueLater(wakeups.engrams_of_story), GenerationChanged())
-        .watches(StepRun, EnqueueLater(wakeups.engram_of_step), Funcs(update=_phase_changed))
+        .watches(RawStepRun, EnqueueLater(wakeups.engram_of_step), Funcs(update=_phase_changed))
         .with_options(_options(operator, operator.config().rates.engram))
         .complete(engram.EngramReconciler(operator, manager.get_event_recorder("engram-controller")))
     )
@@ -179,7 +183,7 @@ class EnqueueLater:
             queue.add_after(request, self._delay)
 
 
-def _run_changed(event: UpdateEvent[Any]) -> bool:
+def _run_changed(event: UpdateEvent[Unstructured]) -> bool:
     """Whatever a person, a parent or the deletion of a run changes; not what this operator writes about steps."""
     old, new = event.metadata_old, event.metadata_new
     if old is None or new is None:
@@ -188,24 +192,19 @@ def _run_changed(event: UpdateEvent[Any]) -> bool:
         old.generation != new.generation
         or old.deletion_timestamp != new.deletion_timestamp
         or event.annotations_old != event.annotations_new
-        or _phase_changed(event)
-        or _gates(event.object_old) != _gates(event.object_new)
+        or _differs(event, lambda run: (run.get("status", "phase"), run.get("status", "gates")))
     )
 
 
-def _gates(run: StoryRun | None) -> Any:
-    return run.status.gates if run is not None else None
-
-
-def _step_changed(event: UpdateEvent[Any]) -> bool:
+def _step_changed(event: UpdateEvent[Unstructured]) -> bool:
     """What a run looks at in its steps: how they ended, what they signal, and whether they are about to go."""
-    old, new = event.object_old, event.object_new
-    if old is None or new is None:
-        return True
-    return bool(
-        final_phase(old) != final_phase(new)
-        or old.status.signals != new.status.signals
-        or old.metadata.deletion_timestamp != new.metadata.deletion_timestamp
+    return _differs(
+        event,
+        lambda step: (
+            glance.final_mark(step),
+            step.get("status", "signals"),
+            step.metadata.deletion_timestamp,
+        ),
     )
 
 
@@ -214,9 +213,13 @@ def _own_creation(_event: CreateEvent[Any]) -> bool:
     return False
 
 
-def _phase_changed(event: UpdateEvent[Any]) -> bool:
+def _phase_changed(event: UpdateEvent[Unstructured]) -> bool:
+    return _differs(event, glance.phase)
+
+
+def _differs(event: UpdateEvent[Unstructured], look: Callable[[Unstructured], object]) -> bool:
     old, new = event.object_old, event.object_new
-    return bool(old is None or new is None or old.status.phase != new.status.phase)
+    return old is None or new is None or look(old) != look(new)
 
 
 def _options(operator: Operator, rate: Rate) -> Options[Request]:

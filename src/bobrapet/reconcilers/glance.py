@@ -1,0 +1,71 @@
+"""A quick look at runs and steps, as events and indexes take it: single members of a dict, no model.
+
+The cache shows every change of every object here, and decoding a run with hundreds of steps to its model costs more
+than a millisecond. Models are for reconcilers, which look closely at few.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from bobrapet.api import StepRun, StoryRun, labels
+from bobrapet.api.enums import Phase
+from bobrapet.config.operator import DEFAULT_QUEUE
+from bobrapet.engine.outcome import FINALIZED
+from bobrapet.engine.states import QUEUE_REASONS
+from bobrapet.runtime.client.object import Unstructured
+
+RawStoryRun: Final = Unstructured.of(StoryRun.API_VERSION, StoryRun.KIND)
+RawStepRun: Final = Unstructured.of(StepRun.API_VERSION, StepRun.KIND)
+
+_SLOTLESS: Final = frozenset({Phase.PAUSED, Phase.BLOCKED})
+
+ANY: Final = "any"
+"""The slot that every active step holds, and the queue that every waiting run is in."""
+
+
+def reference(obj: Unstructured, member: str) -> str | None:
+    """`<namespace>/<name>` of `spec.<member>`, None when it is not set."""
+    found = obj.get("spec", member, default={}) or {}
+    name = (found.get("name") or "").strip()
+    return f"{(found.get('namespace') or '').strip() or obj.metadata.namespace}/{name}" if name else None
+
+
+def phase(obj: Unstructured) -> Phase | None:
+    found = obj.get("status", "phase")
+    return Phase(found) if found else None
+
+
+def is_open(obj: Unstructured) -> bool:
+    """Whether nobody, neither controller nor component, has given it a terminal phase."""
+    found = phase(obj)
+    return found is None or not found.is_terminal
+
+
+def final_mark(step: Unstructured) -> Any:
+    """The controller's own word about the end of a step; see `engine.outcome`."""
+    conditions = step.get("status", "conditions", default=[]) or []
+    return next((found for found in conditions if found.get("type") == FINALIZED), None)
+
+
+def parents(run: Unstructured) -> list[str]:
+    """Names of the runs that started this one."""
+    return [owner.name for owner in run.metadata.owner_references or () if owner.kind == StoryRun.KIND]
+
+
+def slots(step: Unstructured) -> list[str]:
+    """A step holds its slots from its creation until its end, unless it is Paused or Blocked."""
+    if not is_open(step) or phase(step) in _SLOTLESS:
+        return []
+    found = step.metadata.labels or {}
+    story = f"story/{step.metadata.namespace}/{found.get(labels.STORY_NAME, '')}"
+    return [ANY, f"queue/{found.get(labels.QUEUE) or DEFAULT_QUEUE}", story]
+
+
+def queues(run: Unstructured) -> list[str]:
+    """The queues in which a run waits for a slot."""
+    states = run.get("status", "stepStates", default={}) or {}
+    waits = any(
+        state.get("phase") == Phase.PENDING and state.get("reason") in QUEUE_REASONS for state in states.values()
+    )
+    return [ANY, (run.metadata.labels or {}).get(labels.QUEUE) or DEFAULT_QUEUE] if waits else []
