@@ -18,23 +18,29 @@ def walk(value: Any, path: tuple[str, ...], refuses_nil: bool) -> Any:
 
     An absent key is nil, and nil has no fields. But nil as the very start has nil fields, unless `refuses_nil`.
     """
+    before: dict[str, Any] = {}
     for position, name in enumerate(path):
         if value is Absent:
             return Absent
         if value is None:
             if position == 0 and not refuses_nil:
                 return None
-            before = f"“{path[position - 1]}”" if position else "the current element"
-            raise FunctionError(f"cannot read “{name}”: {before} is nil")
+            if not position:
+                raise FunctionError(f"cannot read “{name}”: the current element is nil", segment=0)
+            missing = path[position - 1]
+            why = "is nil" if missing in before else f"does not exist{nearest(missing, map(str, before))}"
+            raise FunctionError(f"cannot read “{name}”: “{missing}” {why}", segment=position - 1)
         if isinstance(value, dict):
+            before = value
             value = value.get(name, "" if isinstance(value, StringMap) else None)
             continue
         function = member(value, name)
         if function is None:
             known = nearest(name, value.members) if isinstance(value, Opaque) else ""
-            raise FunctionError(f"cannot read “{name}” of {_article(type_name(value))}{known}")
+            raise FunctionError(f"cannot read “{name}” of {_article(type_name(value))}{known}", segment=position)
         if function.minimum:
-            raise FunctionError(f"{name} takes {function.minimum} argument(s), not 0")
+            raise FunctionError(f"{name} takes {function.minimum} argument(s), not 0", segment=position)
+        before = {name: None}
         value = function.call(value)
     return value
 

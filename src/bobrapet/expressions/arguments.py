@@ -17,6 +17,7 @@ _NAMES = {
     "t": "a time",
 }
 _HINTS = {
+    ("s", "<nil>"): '; is it missing? give it a value with default ""',
     ("s", "float64"): "; convert it with toString",
     ("s", "int"): "; convert it with toString",
     ("s", "int64"): "; convert it with toString",

@@ -110,18 +110,19 @@ def deep_equal(left: Any, right: Any, run: Run, depth: int = 0) -> bool:
     if isinstance(left, list):
         if len(left) != len(right) or isinstance(left, NilList) != isinstance(right, NilList):
             return False
-        _check_depth(depth)
+        _enter(run, depth)
         return all(deep_equal(a, b, run, depth + 1) for a, b in run.paced(zip(left, right, strict=True)))
     if isinstance(left, dict):
         if left.keys() != right.keys():
             return False
-        _check_depth(depth)
+        _enter(run, depth)
         return all(deep_equal(value, right[key], run, depth + 1) for key, value in run.paced(left.items()))
     if type_name(left) == "float64":
         return to_float(left) == to_float(right)
     return bool(left == right)
 
 
-def _check_depth(depth: int) -> None:
+def _enter(run: Run, depth: int) -> None:
+    run.check_time()
     if depth > VALUE_DEPTH:
         raise FunctionError(f"value is nested deeper than {VALUE_DEPTH} levels", "depth")

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from bobrapet.expressions import nodes
 from bobrapet.expressions.access import index_value, iterate, member, walk
 from bobrapet.expressions.arguments import check, ideal, literal
-from bobrapet.expressions.errors import ExpressionError, FunctionError, nearest
+from bobrapet.expressions.errors import ExpressionError, FunctionError, nearest, segment_position
 from bobrapet.expressions.function import Function
 from bobrapet.expressions.limits import TEMPLATE_DEPTH, Run
 from bobrapet.expressions.printing import to_text
@@ -65,13 +65,19 @@ class _Compiler:
         self.names: list[tuple[str, int, bool]] = [("$", ROOT, False)]
         self.dot_is_element = False
         self.calls = 0
+        self.before: nodes.Command | None = None
+        """The command whose value is piped into the one that is compiled now."""
 
     def error(self, node: nodes.Node, message: str) -> ExpressionError:
         return ExpressionError("exec", message, template=self.text, position=node.pos)
 
     def located(self, problem: FunctionError, node: nodes.Node, name: str = "") -> ExpressionError:
         prefix = f"{name}: " if name and problem.kind == "exec" else ""
-        return ExpressionError(problem.kind, prefix + problem.message, template=self.text, position=node.pos)
+        position = node.pos
+        if problem.segment is not None and isinstance(node, nodes.Field | nodes.Variable | nodes.Chain):
+            start = position + len(node.name) if isinstance(node, nodes.Variable) else position
+            position = segment_position(self.text, start, node.path, problem.segment)
+        return ExpressionError(problem.kind, prefix + problem.message, template=self.text, position=position)
 
     def raising(self, node: nodes.Node, message: str) -> Getter:
         """What Go refuses only when it gets there."""
@@ -290,7 +296,8 @@ class _Compiler:
 
     def pipeline(self, pipe: nodes.Pipe, declares: bool = True) -> Getter:
         get: Getter | None = None
-        for command in pipe.commands:
+        for position, command in enumerate(pipe.commands):
+            self.before = pipe.commands[position - 1] if position else None
             get = self.command(command, get)
         assert get is not None, "the parser refuses an empty pipeline"
         if pipe.declares and declares:
@@ -511,9 +518,10 @@ class _Compiler:
         if count < function.minimum or (count > function.minimum and not function.rest):
             wanted = f"at least {function.minimum}" if function.rest else str(function.minimum)
             return self.raising(node, f"{name} takes {wanted} argument{'s' * (wanted != '1')}, not {count}")
+        before = self.before or node
         getters = [self.argument(function, position, operand) for position, operand in enumerate(args)]
         if final is not None:
-            getters.append(self.checked(function, count - 1, final, node, False))
+            getters.append(self.checked(function, count - 1, final, before, False))
         return self.invoke(node, function, getters, final is not None)
 
     def argument(self, function: Function, position: int, operand: nodes.Operand) -> Getter:

@@ -20,7 +20,7 @@ them turns it into an `ExpressionError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 Kind = Literal[
@@ -109,17 +109,33 @@ def _rebuild(kind: Kind, message: str, template: str, position: int | None, wher
 
 
 class FunctionError(Exception):
-    """A function that cannot give a result; the call adds the position."""
+    """A function that cannot give a result; the call adds the position.
 
-    def __init__(self, message: str, kind: Kind = "exec") -> None:
+    `segment`: the place in a path that is at fault, for a caret below it.
+    """
+
+    def __init__(self, message: str, kind: Kind = "exec", segment: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.kind: Kind = kind
+        self.segment = segment
+
+
+def segment_position(text: str, position: int, path: Sequence[str | int], segment: int) -> int:
+    """Returns where a segment of the path that starts at `position` is written; `position` if it cannot be found."""
+    cursor = position
+    for name in path[:segment]:
+        found = text.find(str(name), cursor)
+        if found < 0:
+            return position
+        cursor = found + len(str(name))
+    found = text.find(str(path[segment]), cursor)
+    return found if found >= 0 else position
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns `; did you mean "..."?` for the known name closest to `name`, or nothing when none is close."""
-    limit = 1 if len(name) <= 3 else 2 if len(name) <= 8 else 3
+    limit = 0 if len(name) <= 2 else 1 if len(name) == 3 else 2 if len(name) <= 8 else 3
     best, best_distance = "", limit + 1
     for candidate in sorted(known):
         if abs(len(candidate) - len(name)) >= best_distance:

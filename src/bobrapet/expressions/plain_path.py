@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from bobrapet.expressions import nodes
-from bobrapet.expressions.errors import ExpressionError, nearest
+from bobrapet.expressions.errors import ExpressionError, nearest, segment_position
 from bobrapet.expressions.parser import ROOTS
 from bobrapet.expressions.storage import REF, is_reference, selector
 from bobrapet.expressions.values import Absent, type_name
@@ -127,32 +127,30 @@ def _walk(context: Any, path: Path, text: str, position: int) -> Any:
             # deeper inside points at a part already, which the rest of the path continues (decision 8).
             at_output = root == "steps" and path[number - 1] in _OUTPUTS
             return selector(value, path[number:], carry=not at_output)
+        place = segment_position(text, position, path, number)
         before = shown
         if isinstance(segment, int):
             shown += f"[{segment}]"
             if not isinstance(value, list):
-                raise ExpressionError(
-                    "pathType",
-                    f"cannot access index {segment} on {_described(value)} at {before}",
-                    template=text,
-                    position=position,
-                )
+                raise _wrong_type(f"index {segment}", value, before, text, place)
             if segment >= len(value):
-                raise _missing(root, f"{shown} (the list has {len(value)})", text, position)
+                raise _missing(root, f"{shown} (the list has {len(value)})", text, place)
             value = value[segment]
             continue
         shown += f".{segment}" if shown else segment
         if not isinstance(value, dict):
-            raise ExpressionError(
-                "pathType",
-                f"cannot access key “{segment}” on {_described(value)} at {before}",
-                template=text,
-                position=position,
-            )
+            raise _wrong_type(f"key “{segment}”", value, before, text, place)
         if segment not in value:
-            raise _missing(root, shown + nearest(segment, map(str, value)) + _known(value), text, position)
+            raise _missing(root, shown + nearest(segment, map(str, value)) + _known(value), text, place)
         value = value[segment]
     return _without_absent(value) if root == "steps" and len(path) < 3 else None if value is Absent else value
+
+
+def _wrong_type(wanted: str, value: Any, where: str, text: str, position: int) -> ExpressionError:
+    found = "null" if value is None else type_name(value)
+    return ExpressionError(
+        "pathType", f"cannot access {wanted} on {found} at {where}", template=text, position=position
+    )
 
 
 def _known(value: dict[str, Any]) -> str:
@@ -166,10 +164,6 @@ def _missing(root: str | int, what: str, text: str, position: int) -> Expression
     if root == "steps":
         return ExpressionError("blocked", f"template evaluation blocked: {message}", template=text, position=position)
     return ExpressionError("missingKey", message, template=text, position=position)
-
-
-def _described(value: Any) -> str:
-    return "null" if value is None else type_name(value)
 
 
 def _without_absent(value: Any) -> Any:
