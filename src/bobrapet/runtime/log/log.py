@@ -1,8 +1,8 @@
 """Structured logging (spec runtime section 17).
 
-`get_logger("controller")` gives a structlog logger. As long as `setup()` was not called its lines go to the standard
-library's `logging`, as befits a library; afterwards they are JSON (or console text) on one stream, with what
-`bound_contextvars` put around the current task, and lines of `logging` go the same way.
+`get_logger("controller")` gives a logger with the methods of structlog. As long as `setup()` was not called its lines
+go to the standard library's `logging`, as befits a library; afterwards they are JSON (or console text, by structlog) on
+one stream, with the fields that `with_fields` put around the task, and lines of `logging` go the same way.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
-import structlog
-from structlog.contextvars import bound_contextvars, get_contextvars
 
 ROOT = "bobrapet.runtime"
 
@@ -69,7 +68,7 @@ class Logger:
 
     def log(self, level: int, event: str, /, **fields: Any) -> None:
         if level >= _state.level:
-            _state.emit(level, self.name, event, {**get_contextvars(), **self._fields, **fields})
+            _state.emit(level, self.name, event, {**_context.get(), **self._fields, **fields})
 
 
 def get_logger(name: str) -> Logger:
@@ -77,9 +76,17 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def with_fields(**fields: Any) -> AbstractContextManager[None]:
+_context: ContextVar[dict[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def with_fields(**fields: Any) -> Iterator[None]:
     """Adds fields to every line that is logged inside, in this task and those it starts."""
-    return bound_contextvars(**fields)
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
 
 
 def setup(
@@ -96,6 +103,8 @@ def setup(
     if encoder == "json":
         render = _render_json
     else:
+        import structlog.dev  # slow to import, and only consoles need it
+
         console = structlog.dev.ConsoleRenderer(
             colors=output.isatty(), timestamp_key="ts", event_key="msg", sort_keys=False
         )
@@ -142,7 +151,7 @@ class _FromStandardLibrary(logging.Handler):
     """Lets lines of `logging` come out like ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = dict(get_contextvars())
+        fields = dict(_context.get())
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = record.exc_info[1]
         _state.emit(record.levelno, record.name, record.getMessage(), fields)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bobrapet.runtime import config
+from bobrapet.runtime.cache.informertest import FakeInformers
 from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.clock import FakeClock, settle
 from bobrapet.runtime.controller.controller import Options, new_unmanaged
@@ -25,7 +26,7 @@ from bobrapet.runtime.internal.controller.controller import (
 )
 from bobrapet.runtime.internal.source.kind import Kind
 from bobrapet.runtime.metrics import REGISTRY
-from bobrapet.runtime.predicate import Funcs
+from bobrapet.runtime.predicate import Funcs, GenerationChanged
 from bobrapet.runtime.reconcile import ReconcileError, ReconcileTimeout, Request, Result, ResultWithError, TerminalError
 from bobrapet.runtime.source import channel, func
 from tests.unit.runtime.controller_side.fakes import widget
@@ -537,3 +538,24 @@ async def test_a_function_is_a_source(bench: Bench) -> None:
     bench.run(made)
     await settle()
     assert [request for _, request in reconciler.calls] == [B]
+
+
+async def test_a_controller_over_a_fake_cache_hears_what_the_test_says(bench: Bench) -> None:
+    kind = Unstructured.of("example.org/v1", "Widget")
+    informers = FakeInformers()
+    reconciler = Scripted()
+    made = bench.controller(reconciler)
+    cache: Any = informers
+    await made.watch(Kind(cache, kind, EnqueueRequestForObject(), (GenerationChanged(),), clock=bench.clock))
+    bench.run(made)
+    await settle()
+    informer = informers.informer(kind)
+    await informer.add(kind(widget("a", generation=1)))
+    await informer.update(kind(widget("a", 2, generation=1)))
+    await settle()
+    assert [request for _, request in reconciler.calls] == [A]
+    assert (await informers.get(kind, A.key)).metadata.resource_version == "2"
+    await informer.delete(kind(widget("a", 3)))
+    await settle()
+    assert len(reconciler.calls) == 2
+    assert len(await informers.list(kind)) == 0

@@ -1,0 +1,5 @@
+"""Fakes for tests."""
+
+from bobrapet.runtime.cache.informertest.fake_cache import FakeInformer, FakeInformers
+
+__all__ = ["FakeInformer", "FakeInformers"]
