@@ -83,7 +83,7 @@ def iterate(value: Any, wants_key: bool, run: Run) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, list):
         return zip(map(Int, range(len(value))), value, strict=True) if wants_key else zip(repeat(None), value)
     if isinstance(value, dict):
-        return [(key, value[key]) for key in run.sorted(value)]
+        return ((key, value[key]) for key in run.sorted(value))
     if value is None or value is Absent:
         return ()
     if isinstance(value, INTEGERS):

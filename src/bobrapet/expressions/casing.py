@@ -36,6 +36,9 @@ class _SimpleLower(dict[int, str]):
         return self[code]
 
 
+_PORTION = 64 * STRIDE
+"""Characters handled between two looks at the clock."""
+
 _UPPER = _SimpleUpper()
 _LOWER = _SimpleLower()
 _EXPANDING = re.compile(
@@ -43,16 +46,24 @@ _EXPANDING = re.compile(
 )  # among these are all that str.upper turns into several characters
 
 
-def upper(text: str) -> str:
+def upper(run: Run, text: str) -> str:
     if text.isascii() or not _EXPANDING.search(text):
         return text.upper()
-    return text.translate(_UPPER)
+    return _translated(run, text, _UPPER)
 
 
-def lower(text: str) -> str:
+def lower(run: Run, text: str) -> str:
     if text.isascii() or not ("\u0130" in text or "\u03a3" in text):
         return text.lower()
-    return text.translate(_LOWER)
+    return _translated(run, text, _LOWER)
+
+
+def _translated(run: Run, text: str, table: dict[int, str]) -> str:
+    parts: list[str] = []
+    for start in range(0, len(text), _PORTION):
+        run.check_time()
+        parts.append(text[start : start + _PORTION].translate(table))
+    return "".join(parts)
 
 
 _SEPARATORS = "".join(chr(code) for code in range(128) if not chr(code).isalnum() and chr(code) != "_") + SPACES[6:]
@@ -67,7 +78,15 @@ def title(run: Run, text: str) -> str:
 
 def untitle(run: Run, text: str) -> str:
     """Lowers the first letter of each word; words are what stands between white space."""
-    return rewrite(run, text, _WORD_STARTS, lower)
+    return rewrite(run, text, _WORD_STARTS, _lower)
+
+
+def _upper(character: str) -> str:
+    return _UPPER[ord(character)]
+
+
+def _lower(character: str) -> str:
+    return _LOWER[ord(character)]
 
 
 def _title(character: str) -> str:
@@ -88,7 +107,7 @@ def pascal(run: Run, text: str) -> str:
         return text + text[-1:]
     parts: list[str] = []
     in_capitals = _is_upper(body[0])
-    before = upper(body[0])
+    before = _upper(body[0])
     for character in run.paced(body[1:]):
         if _connects(before):
             if _connects(character):
@@ -96,11 +115,11 @@ def pascal(run: Run, text: str) -> str:
                 before = character
                 continue
             in_capitals = _is_upper(character)
-            before = upper(character)
+            before = _upper(character)
             continue
         if in_capitals:
             if _is_upper(character):
-                character = lower(character)
+                character = _lower(character)
             else:
                 in_capitals = False
         parts.append(before)
@@ -139,7 +158,7 @@ def _joined(run: Run, text: str, connector: str) -> str:
         if kind == "connector":
             parts.append(connector * len(word))
         else:
-            parts.append("".join(lower(letter) if _is_upper(letter) else letter for letter in word))
+            parts.append("".join(_lower(letter) if _is_upper(letter) else letter for letter in word))
 
     position = 0
     while words[position + 1][0] != "end" if position + 1 < len(words) else False:

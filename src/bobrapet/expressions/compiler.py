@@ -38,13 +38,15 @@ _BUSY = 16
 """Calls in one action from which each of them looks at the clock."""
 
 
-def compile_tree(tree: nodes.Tree, functions: Mapping[str, Function]) -> Callable[[Any, Run], None]:
+def compile_tree(
+    tree: nodes.Tree, functions: Mapping[str, Function], check_time: Callable[[], None]
+) -> Callable[[Any, Run], None]:
     """Returns a function that writes the template's text for a context to a Run."""
     defined: dict[str, tuple[Writer, int]] = {}
     for name, body in tree.defined.items():
-        scope = _Compiler(tree.text, functions, defined)
+        scope = _Compiler(tree.text, functions, defined, check_time)
         defined[name] = scope.body(body), scope.slots
-    root = _Compiler(tree.text, functions, defined)
+    root = _Compiler(tree.text, functions, defined, check_time)
     write = root.body(tree.root)
     slots = [None] * root.slots
 
@@ -57,8 +59,15 @@ def compile_tree(tree: nodes.Tree, functions: Mapping[str, Function]) -> Callabl
 class _Compiler:
     """Compiles the body of one template: the variables in sight, and the slots given out so far."""
 
-    def __init__(self, text: str, functions: Mapping[str, Function], defined: dict[str, tuple[Writer, int]]) -> None:
+    def __init__(
+        self,
+        text: str,
+        functions: Mapping[str, Function],
+        defined: dict[str, tuple[Writer, int]],
+        check_time: Callable[[], None],
+    ) -> None:
         self.text = text
+        self.check_time = check_time
         self.functions = functions
         self.defined = defined
         self.slots = 0
@@ -133,6 +142,7 @@ class _Compiler:
         return write
 
     def statement(self, node: nodes.Statement) -> Writer:
+        self.check_time()
         match node:
             case nodes.Text():
                 return self.text_writer(node)

@@ -21,22 +21,14 @@ _TRUE = frozenset({"true", "1", "yes", "y"})
 _FALSE = frozenset({"false", "0", "no", "n", ""})
 
 
-LARGEST_CACHED = 64 * 1024
-"""Characters of a string that is kept; longer ones are compiled each time, so that the cache stays small."""
+LARGEST_CACHED = 16 * 1024
+"""Characters of a string that is kept. Longer ones are compiled each time, with an eye on the clock."""
 
 
 @lru_cache(CACHE_SIZE)
-def _cached(text: str, deterministic: bool) -> Program:
-    return _compiled(text, deterministic)
-
-
-def _compiled(text: str, deterministic: bool) -> Program:
-    return Program(text, DETERMINISTIC_LIBRARY if deterministic else LIBRARY)
-
-
 def compiled_text(text: str, deterministic: bool) -> Program:
     """Returns the program of a template, which evaluators share; raises ExpressionError of kind `parse`."""
-    return _cached(text, deterministic) if len(text) <= LARGEST_CACHED else _compiled(text, deterministic)
+    return Program(text, DETERMINISTIC_LIBRARY if deterministic else LIBRARY)
 
 
 class Evaluator:
@@ -109,10 +101,14 @@ class Evaluator:
         """Returns what one string means; `deadline` is that of the value that it is a part of."""
         if "{{" not in text:
             return text
-        program = compiled_text(text, self._deterministic)
-        if program.path is not None:
-            return program.path(context)
-        return program.render(context, Run(self._max_output_bytes, self._timeout, self._clock, deadline))
+        if len(text) <= LARGEST_CACHED:
+            program = compiled_text(text, self._deterministic)
+            if program.path is not None:
+                return program.path(context)
+            return program.render(context, Run(self._max_output_bytes, self._timeout, self._clock, deadline))
+        run = Run(self._max_output_bytes, self._timeout, self._clock, deadline)
+        program = Program(text, DETERMINISTIC_LIBRARY if self._deterministic else LIBRARY, run.check_time)
+        return program.path(context) if program.path is not None else program.render(context, run)
 
 
 class _Resolution:

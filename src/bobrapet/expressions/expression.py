@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bobrapet.expressions.evaluator import Evaluator, compiled_text
+from bobrapet.expressions.evaluator import LARGEST_CACHED, Evaluator, compiled_text
+from bobrapet.expressions.functions import LIBRARY
 from bobrapet.expressions.program import Program
 from bobrapet.expressions.references import Reference, references, templates
 
 _PLAIN = Evaluator()
+
+
+def _program(text: str) -> Program:
+    return compiled_text(text, False) if len(text) <= LARGEST_CACHED else Program(text, LIBRARY)
 
 
 class Expression:
@@ -20,7 +25,7 @@ class Expression:
     def __init__(self, value: Any) -> None:
         self.value = value
         # Holding the programs keeps what the shared cache might drop.
-        self._programs: tuple[Program, ...] = tuple(compiled_text(text, False) for _, text in templates(value))
+        self._programs: tuple[Program, ...] = tuple(_program(text) for _, text in templates(value))
 
     @property
     def is_constant(self) -> bool:

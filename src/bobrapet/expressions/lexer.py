@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import TypeAlias
 
 from bobrapet.expressions.errors import ExpressionError
@@ -47,7 +48,7 @@ _TOKEN = re.compile(
 )
 
 
-def tokenize(text: str) -> tuple[list[Token], bool]:
+def tokenize(text: str, check_time: Callable[[], None]) -> tuple[list[Token], bool]:
     """Returns the tokens of a template, the last of kind `eof`, and whether it holds a comment.
 
     Kinds: those of `_TOKEN`, `text`, `begin` for the opening delimiter, and `keyword`. Trim markers are applied here;
@@ -61,6 +62,7 @@ def tokenize(text: str) -> tuple[list[Token], bool]:
     trim_next = False
     match = _TOKEN.match
     while True:
+        check_time()
         start = text.find("{{", position)
         stop = end if start < 0 else start
         after = start + 2

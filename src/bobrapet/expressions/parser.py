@@ -6,11 +6,12 @@ of the context, and any path may be followed by `["key"]`, `['key']` or `[3]`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from bobrapet.expressions import nodes
 from bobrapet.expressions.errors import ExpressionError, nearest
 from bobrapet.expressions.lexer import Token, tokenize
+from bobrapet.expressions.limits import never
 from bobrapet.expressions.literals import LiteralError, number, rune, unquote
 
 ROOTS = frozenset({"inputs", "steps", "packet"})
@@ -22,21 +23,22 @@ NESTING_LIMIT = 128
 _LITERALS = (nodes.Bool, nodes.Dot, nodes.Nil, nodes.Number, nodes.String)
 
 
-def parse(text: str, functions: Collection[str]) -> nodes.Tree:
+def parse(text: str, functions: Collection[str], check_time: Callable[[], None] = never) -> nodes.Tree:
     """Parses `text`; only the names in `functions` may be called. Raises ExpressionError of kind `parse`."""
-    return _Parser(text, functions).parse()
+    return _Parser(text, functions, check_time).parse()
 
 
 class _Parser:
     """Recursive descent over the token list; `next` is the index of the token to be read."""
 
-    __slots__ = ("depth", "functions", "next", "range_depth", "text", "tokens", "tree", "variables")
+    __slots__ = ("check_time", "depth", "functions", "next", "range_depth", "text", "tokens", "tree", "variables")
 
-    def __init__(self, text: str, functions: Collection[str]) -> None:
+    def __init__(self, text: str, functions: Collection[str], check_time: Callable[[], None]) -> None:
         self.text = text
+        self.check_time = check_time
         self.functions = functions
         self.tree = nodes.Tree(text)
-        self.tokens, self.tree.has_comment = tokenize(text)
+        self.tokens, self.tree.has_comment = tokenize(text, check_time)
         self.next = 0
         self.depth = 0
         self.range_depth = 0
@@ -89,6 +91,7 @@ class _Parser:
         self.next += 1
         if kind == "text":
             return nodes.Text(position, value), ""
+        self.check_time()
         kind, value, position, _ = token = self.tokens[self.next]
         if kind == "keyword":
             self.next += 1

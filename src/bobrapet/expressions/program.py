@@ -11,7 +11,7 @@ from bobrapet.expressions.errors import ExpressionError, FunctionError
 from bobrapet.expressions.function import Function
 from bobrapet.expressions.functions import BUILTIN_NAMES
 from bobrapet.expressions.json_text import NotJson, decode_json
-from bobrapet.expressions.limits import Run
+from bobrapet.expressions.limits import Run, never
 from bobrapet.expressions.parser import parse
 from bobrapet.expressions.plain_path import compile_path, plain_path
 from bobrapet.expressions.references import step_names
@@ -27,18 +27,21 @@ class Program:
 
     __slots__ = ("_decodes", "_render", "_steps", "path", "text")
 
-    def __init__(self, text: str, functions: Mapping[str, Function]) -> None:
+    def __init__(self, text: str, functions: Mapping[str, Function], check_time: Callable[[], None] = never) -> None:
+        """Raises ExpressionError: of kind `parse`, or of what `check_time` raises."""
         self.text = text
         self.path: Callable[[Any], Any] | None = None
         try:
-            tree = parse(text, functions)
+            tree = parse(text, functions, check_time)
             segments = plain_path(tree)
             if segments is not None:
                 self.path = compile_path(segments, text, _first_action(tree))
                 return
             self._steps = step_names(tree)
             self._decodes = _is_single_action(tree) and tree.functions <= BUILTIN_NAMES
-            self._render = compile_tree(tree, functions)
+            self._render = compile_tree(tree, functions, check_time)
+        except FunctionError as problem:
+            raise ExpressionError(problem.kind, problem.message, template=text) from None
         except RecursionError:
             raise ExpressionError("parse", "nested too deeply to be read from here", template=text) from None
 

@@ -18,7 +18,7 @@ from bobrapet.expressions.values import Absent, StringList, StringMap
 STRINGS = Library()
 
 _SPACE_CLASS = f"[{casing.SPACES}]"
-_SPACE = re.compile(_SPACE_CLASS)
+_NO_SPACES = str.maketrans("", "", casing.SPACES)
 _LEADING_SPACES = re.compile(" *")
 _FIRST_LETTERS = re.compile(rf"(?:^|(?<={_SPACE_CLASS}))[^{casing.SPACES}]")
 
@@ -43,8 +43,8 @@ def trim_prefix(prefix: str, text: str) -> str:
     return text.removeprefix(prefix)
 
 
-STRINGS.add("upper", "s")(casing.upper)
-STRINGS.add("lower", "s")(casing.lower)
+STRINGS.add("upper", "s", takes_run=True)(casing.upper)
+STRINGS.add("lower", "s", takes_run=True)(casing.lower)
 STRINGS.add("title", "s", takes_run=True)(casing.title)
 STRINGS.add("untitle", "s", takes_run=True)(casing.untitle)
 STRINGS.add("snakecase", "s", takes_run=True)(casing.snake)
@@ -105,12 +105,12 @@ def _abbreviate(text: str, offset: int, width: int) -> str:
 
 @STRINGS.add("nospace", "s")
 def nospace(text: str) -> str:
-    return _SPACE.sub("", text)
+    return text.translate(_NO_SPACES)
 
 
-@STRINGS.add("initials", "s")
-def initials(text: str) -> str:
-    return "".join(_FIRST_LETTERS.findall(text))
+@STRINGS.add("initials", "s", takes_run=True)
+def initials(run: Run, text: str) -> str:
+    return "".join(match.group() for match in run.paced(_FIRST_LETTERS.finditer(text)))
 
 
 @STRINGS.add("wrap", "is", takes_run=True)
