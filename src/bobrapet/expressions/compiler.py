@@ -20,6 +20,7 @@ from bobrapet.expressions.arguments import check, ideal, literal
 from bobrapet.expressions.errors import ExpressionError, FunctionError, nearest, segment_position
 from bobrapet.expressions.function import Function
 from bobrapet.expressions.limits import TEMPLATE_DEPTH, Run
+from bobrapet.expressions.parser import ROOTS
 from bobrapet.expressions.printing import to_text
 from bobrapet.expressions.values import Absent, Int, truth
 
@@ -73,6 +74,8 @@ class _Compiler:
         self.slots = 0
         self.names: list[tuple[str, int, bool]] = [("$", ROOT, False)]
         self.dot_is_element = False
+        self.dot_is_bound = False
+        """Whether `range` or `with` has set the dot to something else than the context."""
         self.calls = 0
         self.before: nodes.Command | None = None
         """The command whose value is piped into the one that is compiled now."""
@@ -139,6 +142,14 @@ class _Compiler:
         declared = len(self.names)
         write = self.body(statements or ())
         del self.names[declared:]
+        return write
+
+    def block_with_dot(self, statements: Sequence[nodes.Statement], *, is_element: bool) -> Writer:
+        """Compiles an inner body with a dot of its own."""
+        outer = self.dot_is_element, self.dot_is_bound
+        self.dot_is_element, self.dot_is_bound = is_element, True
+        write = self.block(statements)
+        self.dot_is_element, self.dot_is_bound = outer
         return write
 
     def statement(self, node: nodes.Statement) -> Writer:
@@ -208,9 +219,7 @@ class _Compiler:
         declared = len(self.names)
         self.calls = _count_calls(node.pipe)
         get = self.pipeline(node.pipe)
-        outer, self.dot_is_element = self.dot_is_element, False
-        then = self.block(node.body)
-        self.dot_is_element = outer
+        then = self.block_with_dot(node.body, is_element=False)
         otherwise = self.block(node.orelse)
         del self.names[declared:]
 
@@ -242,9 +251,7 @@ class _Compiler:
             else:
                 targets.append(self.declare(name, is_element=True))
         otherwise = self.block(node.orelse)
-        outer, self.dot_is_element = self.dot_is_element, True
-        body = self.block(node.body)
-        self.dot_is_element = outer
+        body = self.block_with_dot(node.body, is_element=True)
         del self.names[declared:]
         both = len(targets) == 2
         index_slot = targets[0] if both else 0
@@ -385,11 +392,15 @@ class _Compiler:
 
     def field(self, path: tuple[str, ...], node: nodes.Node, keep_absent: bool = False) -> Getter:
         is_element = self.dot_is_element
+        hint = ""
+        if self.dot_is_bound and path[0] in ROOTS:
+            hint = f"; inside range and with the dot is the current value, so write $.{path[0]}"
 
         def slowly(value: Any) -> Any:
             try:
                 found = walk(value, path, is_element)
             except FunctionError as problem:
+                problem.message += hint
                 raise self.located(problem, node) from None
             return None if found is Absent and not keep_absent else found
 
