@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bobrapet.runtime.manager import ControllerManager
     from bobrapet.runtime.metrics.server import Options as MetricsOptions
     from bobrapet.runtime.rest.config import RestConfig
+    from bobrapet.runtime.webhook import Server as WebhookServer
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -42,6 +43,9 @@ class Options:
     webhook_cert_path: str = ""
     webhook_cert_name: str = "tls.crt"
     webhook_cert_key: str = "tls.key"
+    webhook_port: int = 9443
+    enable_webhooks: bool = True
+    """With a certificate; without one there is nothing to serve."""
     health_probe_bind_address: str = "0"
     leader_elect: bool = False
     leader_election_id: str = "d3a8b358.bubustack.io"
@@ -98,6 +102,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
             leader_election_release_on_cancel=True,
             health_probe_bind_address=options.health_probe_bind_address,
             metrics=_metrics_options(options, reviews),
+            webhook_server=_webhook_server(options) if options.webhook_cert_path else None,
         ),
         clock=clock or REAL_CLOCK,
     )
@@ -108,6 +113,10 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     operator = Operator(client=made.get_client(), live=made.get_api_reader(), clock=made.clock, config=source)
     await indexes.register(made.get_field_indexer())
     await wiring.add_controllers(made, operator, source)
+    if options.webhook_cert_path and options.enable_webhooks:
+        from bobrapet.admission import add_webhooks
+
+        add_webhooks(made, source)
     made.add_healthz_check("healthz", healthz.ping)
     made.add_readyz_check("readyz", healthz.ping)
     return made
@@ -186,6 +195,20 @@ def _metrics_options(options: Options, reviews: ApiClient | None) -> MetricsOpti
         cert_name=options.metrics_cert_name,
         key_name=options.metrics_cert_key,
         filter_provider=with_authentication_and_authorization(reviews) if reviews is not None else None,
+    )
+
+
+def _webhook_server(options: Options) -> WebhookServer:
+    from bobrapet.runtime.webhook import Options as WebhookOptions
+    from bobrapet.runtime.webhook import Server
+
+    return Server(
+        WebhookOptions(
+            port=options.webhook_port,
+            cert_dir=options.webhook_cert_path,
+            cert_name=options.webhook_cert_name,
+            key_name=options.webhook_cert_key,
+        )
     )
 
 
@@ -295,6 +318,8 @@ def parse_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> Options
         if text is None:
             text, source = environ.get(flag.variable), flag.variable
         values[attribute] = flag.default if text is None else _value(flag, text, source, parser)
+    # The switch of the Go operator; text that is no boolean leaves webhooks on.
+    values["enable_webhooks"] = environ.get("ENABLE_WEBHOOKS", "") not in _FALSE
     return Options(**values)
 
 

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Admissions per second of a 50-step Story, in the handler and over TLS from one process (argument: how many)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import uvloop
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.unit.admission.world import World, question  # noqa: E402
+from tests.unit.validation.builders import engram, story, template  # noqa: E402
+
+from bobrapet.admission import Defaulter, Url, Validator, webhook_configurations  # noqa: E402
+from bobrapet.admission.lookups import Readers  # noqa: E402
+from bobrapet.api import Story  # noqa: E402
+from bobrapet.runtime.envtest import LocalServing, PortLease  # noqa: E402
+from bobrapet.runtime.webhook import Options, Server  # noqa: E402
+from bobrapet.runtime.webhook.admission import Webhook  # noqa: E402
+
+STEPS = 50
+ENGRAMS = 5
+CONNECTIONS = 4
+
+
+def fifty_steps() -> dict[str, Any]:
+    """A chain: every step reads the one before it, in a condition and in an input."""
+    steps = ["name: s0, ref: {name: e0}, execution: {}"]
+    for index in range(1, STEPS):
+        before = f".steps.s{index - 1}.output"
+        steps.append(
+            f"name: s{index}, ref: {{name: e{index % ENGRAMS}}}, needs: [s{index - 1}], "
+            f"if: '{{{{ eq {before}.ok true }}}}', with: {{url: 'https://x/{{{{ {before}.body }}}}', n: {index}}}"
+        )
+    return story(*steps)
+
+
+async def measure(name: str, ask: Callable[[], Awaitable[None]], rounds: int, at_once: int = 1) -> None:
+    times: list[float] = []
+
+    async def worker() -> None:
+        for _ in range(rounds // at_once):
+            began = time.perf_counter()
+            await ask()
+            times.append((time.perf_counter() - began) * 1000)
+
+    await ask()
+    began = time.perf_counter()
+    cpu = time.process_time()
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    rate, busy = len(times) / (time.perf_counter() - began), (time.process_time() - cpu) / len(times)
+    times.sort()
+    p50, p99 = times[len(times) // 2], times[min(len(times) - 1, len(times) * 99 // 100)]
+    print(f"{name:28s} {rate:9.0f} {1 / busy:11.0f} {p50:8.2f} {p99:8.2f}")
+
+
+async def main(rounds: int) -> None:
+    world = World(*(engram(f"e{index}") for index in range(ENGRAMS)), template())
+    readers = Readers(cached=world.cached, live=world.live)
+    validator = Webhook(Validator(Story, readers, lambda: world.config))
+    defaulter = Webhook(Defaulter(Story, lambda: world.config))
+    asked = question(fifty_steps())
+
+    async def judge() -> None:
+        assert (await validator.handle(asked)).allowed
+
+    async def fill() -> None:
+        assert (await defaulter.handle(asked)).patches
+
+    print(f"{STEPS}-step Story, {rounds} times{'/s':>21s} {'/s per core':>11s} {'p50 ms':>8s} {'p99 ms':>8s}")
+    await measure("validate, handler", judge, rounds)
+    await measure("default, handler", fill, rounds)
+    with tempfile.TemporaryDirectory() as folder, PortLease() as ports:
+        serving = LocalServing.prepare(Path(folder), ports)
+        server = Server(Options(host=serving.host, port=serving.port, cert_dir=folder))
+        (path,) = {
+            hook["clientConfig"]["url"]
+            for hook in webhook_configurations(Url(f"https://{serving.host}:{serving.port}"))[1]["webhooks"]
+            if hook["name"].startswith("vstory-")
+        }
+        server.register("/" + path.split("/", 3)[3], validator)
+        running = asyncio.create_task(server.start())
+        await server.ready()
+        trust = ssl.create_default_context(cadata=serving.ca.decode())
+        connector = aiohttp.TCPConnector(ssl=trust, limit=CONNECTIONS)
+        body = review(asked.object)
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def over_tls() -> None:
+                async with session.post(path, data=body, headers={"Content-Type": "application/json"}) as answer:
+                    assert (await answer.json())["response"]["allowed"]
+
+            await measure("validate, over TLS", over_tls, rounds, CONNECTIONS)
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def review(raw: bytes) -> bytes:
+    request = {
+        "uid": base64.b16encode(b"bench").decode(),
+        "operation": "CREATE",
+        "name": "x",
+        "namespace": "ns",
+        "kind": {"group": "bubustack.io", "version": "v1alpha1", "kind": "Story"},
+        "object": msgspec.Raw(raw),
+    }
+    return msgspec.json.encode({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 400))
