@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,3 +22,12 @@ def test_nothing_names_a_registry_or_a_machine_path() -> None:
     for name in ("pyproject.toml", "constraints.txt", "Makefile"):
         text = (ROOT / name).read_text()
         assert "://" not in text.replace("https://json-schema.org", ""), name
+
+
+def test_no_module_imports_itself_however_indirectly() -> None:
+    graph = grimp.build_graph("bobrapet", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as cycle:
+        raise AssertionError(" -> ".join(cycle.args[1])) from None

@@ -25,9 +25,11 @@ RELOAD_PERIOD = 10.0
 
 GENERATION_TRIES = 5
 
-READS = Counter("certwatcher_read_certificate_total", "Total number of certificate reads", registry=REGISTRY)
+READS = Counter("certwatcher_read_certificate_total", "Times that the certificate files were read", registry=REGISTRY)
 READ_ERRORS = Counter(
-    "certwatcher_read_certificate_errors_total", "Total number of certificate read errors", registry=REGISTRY
+    "certwatcher_read_certificate_errors_total",
+    "Failed reads of the certificate files",
+    registry=REGISTRY,
 )
 
 log = get_logger("certwatcher")

@@ -103,16 +103,7 @@ def setup(
     if encoder == "json":
         render = _render_json
     else:
-        import structlog.dev  # slow to import, and only consoles need it
-
-        console = structlog.dev.ConsoleRenderer(
-            colors=output.isatty(), timestamp_key="ts", event_key="msg", sort_keys=False
-        )
-
-        def render(line: dict[str, Any]) -> str:
-            trace = line.pop("stacktrace", None)
-            text = console(None, "", line)
-            return f"{text}\n{trace}" if trace else str(text)
+        render = _Console(output.isatty())
 
     def emit(severity: int, name: str, event: str, fields: dict[str, Any]) -> None:
         line: dict[str, Any] = {
@@ -176,6 +167,25 @@ class _State:
 
 
 _state = _State()
+
+
+class _Console:
+    """Lines for people, by structlog; loaded with the first line, because that takes a while and may never come."""
+
+    def __init__(self, colors: bool) -> None:
+        self._colors = colors
+        self._renderer: Callable[[Any, str, dict[str, Any]], Any] | None = None
+
+    def __call__(self, line: dict[str, Any]) -> str:
+        if self._renderer is None:
+            import structlog.dev
+
+            self._renderer = structlog.dev.ConsoleRenderer(
+                colors=self._colors, timestamp_key="ts", event_key="msg", sort_keys=False
+            )
+        trace = line.pop("stacktrace", None)
+        text = self._renderer(None, "", line)
+        return f"{text}\n{trace}" if trace else str(text)
 
 
 def _render_json(line: dict[str, Any]) -> str:

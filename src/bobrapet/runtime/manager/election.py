@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.clock import Clock, cancel_after
@@ -12,9 +13,11 @@ from bobrapet.runtime.cluster import Cluster
 from bobrapet.runtime.leaderelection import Callbacks, HealthzAdaptor, LeaderElector, new_resource_lock
 from bobrapet.runtime.leaderelection.leader_election import request_timeout
 from bobrapet.runtime.leaderelection.resourcelock import ResourceLock
-from bobrapet.runtime.manager.manager import Options
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
+
+if TYPE_CHECKING:
+    from bobrapet.runtime.manager.manager import Options
 
 
 class Election:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from bobrapet.runtime.healthz import Handler
 from bobrapet.runtime.manager.errors import ManagerError
-from bobrapet.runtime.manager.manager import Options
 
 if TYPE_CHECKING:
     from bobrapet.runtime.manager.internal import ControllerManager
+    from bobrapet.runtime.manager.manager import Options
 
 OFF = ("", "0")
 

@@ -16,8 +16,7 @@ from bobrapet.runtime.config import Controller
 from bobrapet.runtime.healthz import Checker, ping
 from bobrapet.runtime.log.log import Logger
 from bobrapet.runtime.manager.errors import GracefulShutdownTimeout, LeaderElectionLost, ManagerError
-from bobrapet.runtime.manager.manager import Options, describe
-from bobrapet.runtime.manager.runnable_group import Runnables
+from bobrapet.runtime.manager.runnable_group import Runnables, describe
 from bobrapet.runtime.recorder import EventRecorder
 from bobrapet.runtime.rest.config import RestConfig
 from bobrapet.runtime.scheme import Scheme
@@ -25,6 +24,7 @@ from bobrapet.runtime.scheme import Scheme
 if TYPE_CHECKING:
     from bobrapet.runtime.manager.election import Election
     from bobrapet.runtime.manager.endpoints import Endpoints
+    from bobrapet.runtime.manager.manager import Options
     from bobrapet.runtime.webhook import Server as WebhookServer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bobrapet.runtime import cluster
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
@@ -129,9 +129,3 @@ async def new(
     manager = ControllerManager(options, clock)
     await manager.prepare(config)
     return manager
-
-
-def describe(runnable: Any) -> str:
-    """How a runnable is called in messages."""
-    text = str(runnable)
-    return text if not text.startswith("<") else type(runnable).__name__

@@ -124,3 +124,9 @@ class Runnables:
         self.leader_election = RunnableGroup("leader election", on_failure, clock)
         self.warmup = RunnableGroup("warmup", on_failure, clock)
         self.others = RunnableGroup("others", on_failure, clock)
+
+
+def describe(runnable: Any) -> str:
+    """How a runnable is called in messages."""
+    text = str(runnable)
+    return text if not text.startswith("<") else type(runnable).__name__

@@ -18,48 +18,48 @@ _BYTES = (64, 256, 512, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 1677
 
 REQUESTS = Counter(
     "rest_client_requests_total",
-    "Number of HTTP requests, partitioned by status code, method, and host.",
+    "Answers of API servers and failed tries, by HTTP code, method and host",
     ["code", "method", "host"],
     registry=REGISTRY,
 )
 DURATION = Histogram(
     "rest_client_request_duration_seconds",
-    "Request latency in seconds. Broken down by verb, and host.",
+    "Seconds from sending a request to the end of its answer",
     ["verb", "host"],
     buckets=_SECONDS,
     registry=None,
 )
 DNS = Histogram(
     "rest_client_dns_resolution_duration_seconds",
-    "DNS resolver latency in seconds. Broken down by host.",
+    "Seconds that finding the address of a host took",
     ["host"],
     buckets=_SECONDS,
     registry=None,
 )
 REQUEST_SIZE = Histogram(
     "rest_client_request_size_bytes",
-    "Request size in bytes. Broken down by verb and host.",
+    "Bytes in the bodies of requests",
     ["verb", "host"],
     buckets=_BYTES,
     registry=None,
 )
 RESPONSE_SIZE = Histogram(
     "rest_client_response_size_bytes",
-    "Response size in bytes. Broken down by verb and host.",
+    "Bytes in the bodies of answers",
     ["verb", "host"],
     buckets=_BYTES,
     registry=None,
 )
 RATE_LIMITER = Histogram(
     "rest_client_rate_limiter_duration_seconds",
-    "Client side rate limiter latency in seconds. Broken down by verb, and host.",
+    "Seconds that a request waited for the client's own rate limit",
     ["verb", "host"],
     buckets=_SECONDS,
     registry=None,
 )
 RETRIES = Counter(
     "rest_client_request_retries_total",
-    "Number of request retries, partitioned by status code, verb, and host.",
+    "Requests that were sent again, by what the try before ended with",
     ["code", "verb", "host"],
     registry=None,
 )

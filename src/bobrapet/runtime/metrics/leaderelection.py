@@ -8,13 +8,13 @@ from bobrapet.runtime.metrics.registry import REGISTRY
 
 MASTER_STATUS = Gauge(
     "leader_election_master_status",
-    "Whether the reporting system is master of the relevant lease: 0 is backup, 1 is master",
+    "1 while this process holds the lease, 0 while it stands by",
     ["name"],
     registry=REGISTRY,
 )
 SLOWPATH = Counter(
     "leader_election_slowpath_total",
-    "Total number of slow path exercised in renewing leader leases",
+    "Renewals of the lease that had to read it first",
     ["name"],
     registry=REGISTRY,
 )

@@ -39,27 +39,27 @@ class WorkqueueCollector(Collector):
 
     def _families(self, queues: list[QueueMetrics]) -> Iterator[Metric]:
         depth = GaugeMetricFamily(
-            "workqueue_depth", "Current depth of workqueue by workqueue and priority", labels=(*_LABELS, "priority")
+            "workqueue_depth", "Items that wait in the queue, by priority", labels=(*_LABELS, "priority")
         )
-        adds = CounterMetricFamily("workqueue_adds", "Total number of adds handled by workqueue", labels=_LABELS)
+        adds = CounterMetricFamily("workqueue_adds", "Items added that were not in it", labels=_LABELS)
         waiting = HistogramMetricFamily(
-            "workqueue_queue_duration_seconds", "How long in seconds an item stays in workqueue", labels=_LABELS
+            "workqueue_queue_duration_seconds", "Seconds that an item waited in the queue", labels=_LABELS
         )
         work = HistogramMetricFamily(
-            "workqueue_work_duration_seconds", "How long in seconds processing an item takes", labels=_LABELS
+            "workqueue_work_duration_seconds", "Seconds that the work on an item took", labels=_LABELS
         )
         unfinished = GaugeMetricFamily(
             "workqueue_unfinished_work_seconds",
-            "How many seconds of work have been done that are in progress and not observed by work_duration",
+            "Seconds of work, summed over all items that are being worked on now",
             labels=_LABELS,
         )
         longest = GaugeMetricFamily(
             "workqueue_longest_running_processor_seconds",
-            "How many seconds the longest running item has been processed for",
+            "Seconds that the item which is worked on for the longest time has taken so far",
             labels=_LABELS,
         )
         retries = CounterMetricFamily(
-            "workqueue_retries", "Total number of retries handled by workqueue", labels=_LABELS
+            "workqueue_retries", "Items that were added again after a failure", labels=_LABELS
         )
         for queue in queues:
             labels = (queue.name, queue.name)

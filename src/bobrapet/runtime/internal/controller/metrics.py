@@ -16,50 +16,50 @@ _BUCKETS = (
 
 RECONCILE_TOTAL = Counter(
     "controller_runtime_reconcile_total",
-    "Total number of reconciliations per controller",
+    "Reconciles that ended, by how they ended",
     ["controller", "result"],
     registry=REGISTRY,
 )
 RECONCILE_ERRORS = Counter(
     "controller_runtime_reconcile_errors_total",
-    "Total number of reconciliation errors per controller",
+    "Reconciles that ended in an error and are tried again",
     ["controller"],
     registry=REGISTRY,
 )
 TERMINAL_ERRORS = Counter(
     "controller_runtime_terminal_reconcile_errors_total",
-    "Total number of terminal reconciliation errors per controller",
+    "Reconciles that ended in an error that trying again would not mend",
     ["controller"],
     registry=REGISTRY,
 )
 PANICS = Counter(
     "controller_runtime_reconcile_panics_total",
-    "Total number of reconciliations that failed by a fault of their code, per controller",
+    "Reconciles that ended in an exception nobody expected",
     ["controller"],
     registry=REGISTRY,
 )
 TIMEOUTS = Counter(
     "controller_runtime_reconcile_timeouts_total",
-    "Total number of reconciliations that took longer than allowed, per controller",
+    "Reconciles that were cancelled at the time limit",
     ["controller"],
     registry=REGISTRY,
 )
 RECONCILE_TIME = Histogram(
     "controller_runtime_reconcile_time_seconds",
-    "Length of time per reconciliation per controller",
+    "Seconds that one reconcile took",
     ["controller"],
     buckets=_BUCKETS,
     registry=REGISTRY,
 )
 MAX_CONCURRENT = Gauge(
     "controller_runtime_max_concurrent_reconciles",
-    "Maximum number of concurrent reconciles per controller",
+    "Workers of the controller",
     ["controller"],
     registry=REGISTRY,
 )
 ACTIVE_WORKERS = Gauge(
     "controller_runtime_active_workers",
-    "Number of currently used workers per controller",
+    "Workers that are reconciling now",
     ["controller"],
     registry=REGISTRY,
 )

@@ -9,25 +9,25 @@ from bobrapet.runtime.workqueue.metrics import BUCKETS
 
 LATENCY = Histogram(
     "controller_runtime_webhook_latency_seconds",
-    "Histogram of the latency of processing admission requests",
+    "Seconds from the arrival of an AdmissionReview to its answer",
     ["webhook"],
     buckets=BUCKETS,
     registry=REGISTRY,
 )
 REQUESTS = Counter(
     "controller_runtime_webhook_requests_total",
-    "Total number of admission requests by HTTP status code.",
+    "AdmissionReviews answered, by the HTTP code of the answer",
     ["webhook", "code"],
     registry=REGISTRY,
 )
 IN_FLIGHT = Gauge(
     "controller_runtime_webhook_requests_in_flight",
-    "Current number of admission requests being served.",
+    "AdmissionReviews that are being answered now",
     ["webhook"],
     registry=REGISTRY,
 )
 PANICS = Counter(
     "controller_runtime_webhook_panics_total",
-    "Total number of webhook requests that failed by a fault of their code",
+    "AdmissionReviews that ended in an exception nobody expected",
     registry=REGISTRY,
 )
