@@ -64,15 +64,12 @@ def load_documents(text: str) -> list[Document]:
     """
     try:
         return list(_documents(text))
-    except YamlError:
+    except YamlError as error:
         # JSON is YAML but for escaped surrogate pairs, which libyaml refuses.
         try:
-            value = json.loads(text)
+            return [Document(value=json.loads(text), index=1, line=1, lines={})]
         except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict | list):
-            raise
-        return [Document(value=value, index=1, line=1, lines={})]
+            raise error from None
 
 
 def _documents(text: str) -> Iterator[Document]:
