@@ -21,13 +21,17 @@ def test_a_full_disk_is_told_and_harms_nothing(terminal: Terminal, write: Write,
     path = write(story("s", "default", step("a", "echo", with_={"v": 1})))
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = shlex.join(bobrapet("run", str(path), "--data-dir", str(disk / "data"), "--name", "r", *IMAGES))
+    command = shlex.join(bobrapet("run", str(path), "--data-dir", str(disk / "data"), *IMAGES))
     script = f"""
         mount -t tmpfs -o size=8m none {disk}
         head -c 7900k /dev/zero > {disk}/fill
         {command}; echo "full: $?" >&2
         rm {disk}/fill
         {command}; echo "free: $?" >&2
+        head -c $(($(df --output=avail -k {disk} | tail -1) - 60))k /dev/zero > {disk}/fill
+        {command}; echo "filled meanwhile: $?" >&2
+        rm {disk}/fill
+        {command}; echo "free again: $?" >&2
     """
     done = subprocess.run(
         [*SMALL_DISK, "sh", "-c", script],
@@ -37,7 +41,9 @@ def test_a_full_disk_is_told_and_harms_nothing(terminal: Terminal, write: Write,
         env=terminal.environment,
         cwd=ROOT,
     )
-    assert "error: no space left under the data directory" in done.stderr
     assert "Traceback" not in done.stderr
     assert "full: 1" in done.stderr
     assert "free: 0" in done.stderr, done.stderr
+    assert "filled meanwhile: 1" in done.stderr, done.stderr
+    assert "free again: 0" in done.stderr, done.stderr
+    assert done.stderr.count("error: no space left under the data directory") == 2

@@ -74,7 +74,7 @@ async def follow(
             if (timed_out or interrupted.is_set()) and not cancelled:
                 await cancel(stack, key)
                 cancelled = True
-            await stack.until(changed, left)
+            await stack.until(changed, left, with_disk=True)
     finally:
         watcher.cancel()
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bobrapet.api import KINDS
 from bobrapet.api.crds import crd_manifests
@@ -60,14 +60,18 @@ class Stack:
     cache: Cache
     tasks: tuple[asyncio.Task[None], ...]
 
-    async def until(self, event: asyncio.Event, timeout: float | None = None) -> bool:
+    async def until(self, event: asyncio.Event, timeout: float | None = None, *, with_disk: bool = False) -> bool:
         """Waits for `event`, at most `timeout` seconds; says whether it came.
 
-        Raises what ended a part of the control plane meanwhile.
+        Raises what ended a part of the control plane meanwhile; `with_disk`, also when the disk refuses a write.
         """
         waiter = asyncio.create_task(event.wait())
+        refused = self.server.refused if with_disk else None
+        waits: set[asyncio.Future[Any]] = {waiter, *self.tasks, *([refused] if refused else [])}
         try:
-            await asyncio.wait({waiter, *self.tasks}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if refused is not None and refused.done():
+                raise CliError(f"{refused.result()}; what was reached so far is kept")
             for task in self.tasks:
                 if task.done():
                     task.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -35,7 +36,7 @@ from bobrapet.local.apiserver.reviews import Reviews, review_resources
 from bobrapet.local.apiserver.subresources import LogSource, Subresources
 from bobrapet.local.apiserver.tokens import Tokens
 from bobrapet.local.apiserver.types import Object
-from bobrapet.local.store import Change, ChangeType, Key, Store
+from bobrapet.local.store import Change, ChangeType, Key, Store, StoreUnavailable
 
 _IDENTITY = "identity.json"
 _HEADER_LIMIT = 256 * 1024
@@ -154,6 +155,11 @@ class ApiServer:
         await self._collector.stop()
         await self._lifecycle.stop()
         await self._store.close()
+
+    @property
+    def refused(self) -> asyncio.Future[StoreUnavailable] | None:
+        """Done when the disk refuses a write for the first time; None when there is no disk."""
+        return self._store.refused
 
     def serve_logs(self, logs: LogSource) -> None:
         """Lets `pods/log` read from whoever runs pods."""

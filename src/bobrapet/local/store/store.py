@@ -96,6 +96,8 @@ class Store:
         self._log: Log | None = None
         self._lock: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.refused: asyncio.Future[StoreUnavailable] | None = None
+        """Done with the first failure of the log, for those who rather stop than wait for the disk; None in memory."""
 
     @property
     def revision(self) -> int:
@@ -106,6 +108,7 @@ class Store:
         """Takes the folder, reads the log. Raises `StoreInUse`, `StoreUnavailable` or `StoreError`."""
         self._loop = asyncio.get_running_loop()
         if self._path is not None:
+            self.refused = self._loop.create_future()
             self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(self._path / "lock")
             try:
@@ -223,6 +226,8 @@ class Store:
             else:
                 done.set_exception(error)
                 done.exception()  # retrieved: the writer may be gone
+        if error is not None and self.refused is not None and not self.refused.done():
+            self.refused.set_result(error)
 
     def _show(self, record: Record, type: ChangeType) -> None:
         resource, namespace, name = record.key
