@@ -62,6 +62,8 @@ def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
         try:
             yield child
         finally:
+            if child.poll() not in (None, 0, -signal.SIGKILL):
+                raise AssertionError(f"{arguments} ended with {child.returncode}: {log.read_text()[-2000:]}")
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
                 try:
@@ -121,7 +123,12 @@ def envtest(folder: Path) -> Iterator[World]:
         environment = stack.enter_context(real_control_plane(folder))
         admin = environment.kubeconfig(folder / "kubeconfig")
         operator = environment.kubeconfig(folder / "operator", environment.add_user(OPERATOR, "system:masters"))
-        stack.enter_context(process(bobrapet("manager", "--kubeconfig", str(operator)), folder / "manager.log"))
+        stack.enter_context(
+            process(
+                bobrapet("manager", "--kubeconfig", str(operator), "--health-probe-bind-address=0"),
+                folder / "manager.log",
+            )
+        )
         node = bobrapet("node", "--kubeconfig", str(admin), "--data-dir", str(folder / "node"), *IMAGES)
         stack.enter_context(process(node, folder / "node.log"))
         yield World("envtest", stack.enter_context(Cluster(admin)), folder, folder / "audit.log")

@@ -61,6 +61,13 @@ class ControllerManager:
             self._election = Election(options, config, self.clock)
         fence = None if self._election is None else self._election.fence
         self._cluster = await clusters.new(config, options.cluster, clock=self.clock, fence=fence)
+        try:
+            await self._prepare_parts(options)
+        except BaseException:
+            await self._cluster.close()
+            raise
+
+    async def _prepare_parts(self, options: Options) -> None:
         if self._election is not None:
             await self._election.prepare(self._cluster)
         self._groups.caches.add(self._cluster, self._cluster.cache.wait_for_cache_sync)
