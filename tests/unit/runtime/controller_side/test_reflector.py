@@ -466,6 +466,15 @@ async def test_a_cancelled_list_is_aborted(clock: FakeClock) -> None:
 @pytest.mark.spec("runtime-47")
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_ten_thousand_initial_objects_leave_the_loop_free(streaming: bool) -> None:
+    # Other processes of the machine only ever add to a standstill: one short enough is proof.
+    standstills = [await _longest_standstill(streaming)]
+    while min(standstills) >= 0.05 and len(standstills) < 4:
+        standstills.append(await _longest_standstill(streaming))
+    assert min(standstills) < 0.05, standstills
+
+
+async def _longest_standstill(streaming: bool) -> float:
+    """Seconds of processor time between two turns of another task while 10,000 objects are listed."""
     objects = [widget(f"w{n}", n + 1, spec={"text": "x" * 3000, "list": [1, 2, 3] * 20}) for n in range(10_000)]
     script = Script(lists=[page(objects, 20_000)])
     store = Store()
@@ -488,7 +497,7 @@ async def test_ten_thousand_initial_objects_leave_the_loop_free(streaming: bool)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert len(store.objects) == 10_000
-    assert longest < 0.05
+    return longest
 
 
 @pytest.mark.spec("runtime-57")
