@@ -22,7 +22,7 @@ KILLS = 15
 def test_runs_end_right_under_a_control_plane_that_is_killed_every_few_seconds(tmp_path: Path) -> None:
     data, calls = tmp_path / "data", tmp_path / "calls"
     chance = random.Random(1)
-    retry = {"retry": {"maxRetries": KILLS + 3, "delay": "20ms", "backoff": "constant"}}
+    retry = {"retry": {"maxRetries": 10, "delay": "20ms", "backoff": "constant"}}
     names = "abcde"
     steps = [
         step(name, "counted", *names[max(0, at - 1) : at], with_={"calls": str(calls)}, execution=retry)
