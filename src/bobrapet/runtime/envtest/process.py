@@ -108,6 +108,13 @@ class Program:
         if self.running:
             os.kill(self.pid, number)
 
+    def pause(self) -> None:
+        """Freezes the program. From the return on none of its threads runs, until SIGCONT."""
+        if self.running:
+            os.kill(self.pid, signal.SIGSTOP)
+            # The signal is only sent; another core may still serve a request. The parent is told when all have stopped.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
     def stop(self, timeout: float) -> None:
         """Asks the program to end, and makes it end after `timeout` seconds."""
         process = self._process

@@ -148,7 +148,7 @@ class Environment:
 
     def pause_api_server(self) -> None:
         """Freezes the API server: connections stay open and nobody answers."""
-        _started(self.api_server).signal(signal.SIGSTOP)
+        _started(self.api_server).pause()
 
     def resume_api_server(self) -> None:
         _started(self.api_server).signal(signal.SIGCONT)

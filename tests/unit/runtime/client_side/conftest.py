@@ -26,8 +26,7 @@ async def no_leaks() -> AsyncIterator[None]:
     await settle()
     left = asyncio.all_tasks() - tasks - {asyncio.current_task()}
     assert not left, f"tasks left running: {left}"
-    open_now = _sockets() - sockets
-    assert not open_now, f"sockets left open: {open_now}"
+    assert not await _left_open(sockets), f"sockets left open: {_sockets() - sockets}"
 
 
 @pytest.fixture
@@ -51,6 +50,15 @@ def environment(assets: str) -> Iterator[Environment]:
     """The real control plane, one for all tests of a run."""
     with Environment(Options(assets=assets)) as started:
         yield started
+
+
+async def _left_open(before: set[str]) -> set[str]:
+    """The sockets that do not close. One that closes takes until its peer answers the TLS goodbye: some seconds at most."""
+    for _ in range(500):
+        if not _sockets() - before:
+            break
+        await asyncio.sleep(0.01)
+    return _sockets() - before
 
 
 def _sockets() -> set[str]:
