@@ -53,7 +53,7 @@ def environment(assets: str) -> Iterator[Environment]:
 
 
 async def _left_open(before: set[str]) -> set[str]:
-    """The sockets that do not close. One that closes takes until its peer answers the TLS goodbye: some seconds at most."""
+    """The sockets that do not close. One that closes waits for its peer to answer the TLS goodbye."""
     for _ in range(500):
         if not _sockets() - before:
             break
