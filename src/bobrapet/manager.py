@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_LEASE_LOST: Final = 3
+"""Another replica may lead now; a crash is 1. Whoever restarts the process need not look for a fault."""
+
 ENVIRONMENT_PREFIX: Final = "BOBRAPET_"
 
 
@@ -50,6 +53,13 @@ class Options:
     leader_elect: bool = False
     leader_election_id: str = "d3a8b358.bubustack.io"
     leader_election_namespace: str = ""
+    leader_election_lease_duration: str = "15s"
+    leader_election_renew_deadline: str = "10s"
+    leader_election_retry_period: str = "2s"
+    watch_namespaces: str = ""
+    """Comma-separated. Empty: all."""
+    max_concurrent_reconciles: str = ""
+    """`CONTROLLER=WORKERS`, comma-separated, over what the ConfigMap says."""
     enable_http2: bool = False
     config_namespace: str = "bobrapet-system"
     config_name: str = "bobrapet-operator-config"
@@ -69,6 +79,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     not be used, `ApiError` or `TransportError` when it cannot be read, `OSError` when a port is taken.
     """
     from bobrapet.api import KINDS
+    from bobrapet.api.duration import to_seconds
     from bobrapet.reconcilers import indexes, wiring
     from bobrapet.reconcilers.operator import Operator
     from bobrapet.reconcilers.operatorconfig import ConfigSource
@@ -100,6 +111,9 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
             leader_election_id=options.leader_election_id,
             leader_election_namespace=options.leader_election_namespace,
             leader_election_release_on_cancel=True,
+            lease_duration=to_seconds(options.leader_election_lease_duration),
+            renew_deadline=to_seconds(options.leader_election_renew_deadline),
+            retry_period=to_seconds(options.leader_election_retry_period),
             health_probe_bind_address=options.health_probe_bind_address,
             metrics=_metrics_options(options, reviews),
             webhook_server=_webhook_server(options) if options.webhook_cert_path else None,
@@ -108,7 +122,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     )
     if reviews is not None:
         made.add(_ClosedAtTheEnd(reviews))
-    source = ConfigSource(ObjectKey(options.config_namespace, options.config_name))
+    source = ConfigSource(ObjectKey(options.config_namespace, options.config_name), overrides=overrides(options))
     await source.load(made.get_api_reader())
     operator = Operator(client=made.get_client(), live=made.get_api_reader(), clock=made.clock, config=source)
     await indexes.register(made.get_field_indexer())
@@ -136,7 +150,7 @@ async def _run(options: Options) -> int:
     from bobrapet.runtime.client.config import get_config
     from bobrapet.runtime.errors import ControllerRuntimeError
     from bobrapet.runtime.log.log import get_logger
-    from bobrapet.runtime.manager import setup_signal_handler
+    from bobrapet.runtime.manager import LeaderElectionLost, setup_signal_handler
 
     log = get_logger("setup")
     stopped = False
@@ -154,6 +168,9 @@ async def _run(options: Options) -> int:
         if not stopped:
             log.info("starting manager", version=__version__)
             await made.start()
+    except LeaderElectionLost as error:
+        log.error("the manager ends because another replica may lead", error=error)
+        return EXIT_LEASE_LOST
     except (ControllerRuntimeError, ConfigurationRefused, OSError) as error:
         log.error("the manager ends", error=error)
         return EXIT_FAILED
@@ -167,7 +184,9 @@ def _cache_options(options: Options) -> CacheOptions:
     from bobrapet.runtime import cache
 
     ours = cache.ByObject(label={labels.APP_NAME: "bobrapet"})
+    namespaces = _listed(options.watch_namespaces)
     return cache.Options(
+        default_namespaces={namespace: cache.Config() for namespace in namespaces} or None,
         default_transform=cache.transform_strip_managed_fields,
         default_unsafe_disable_copy=True,  # reconcilers and engine only read what they are given
         by_object={
@@ -181,6 +200,16 @@ def _cache_options(options: Options) -> CacheOptions:
             ),
         },
     )
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def overrides(options: Options) -> dict[str, str]:
+    """What flags say about the operator's configuration, as keys of the ConfigMap."""
+    pairs = (part.partition("=") for part in _listed(options.max_concurrent_reconciles))
+    return {f"{name.strip().lower()}.max-concurrent-reconciles": workers.strip() for name, _, workers in pairs}
 
 
 def _metrics_options(options: Options, reviews: ApiClient | None) -> MetricsOptions:
@@ -244,12 +273,32 @@ def _set_up_logging(options: Options) -> None:
     )
 
 
+def _not_a_duration(text: str) -> str:
+    from bobrapet.api.duration import DurationError, parse_duration
+
+    try:
+        return "" if parse_duration(text) > 0 else "must be more than 0"
+    except DurationError as error:
+        return str(error)
+
+
+def _not_workers(text: str) -> str:
+    known = ("storyrun", "steprun", "story", "engram", "impulse", "template")
+    for part in _listed(text):
+        name, _, workers = part.partition("=")
+        if name.strip().lower() not in known or not workers.strip().isdecimal() or int(workers) == 0:
+            return f"{part!r} is not CONTROLLER=WORKERS with a controller of {', '.join(known)} and a number above 0"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Flag:
     name: str
     default: str | bool
     help: str
     choices: tuple[str, ...] = ()
+    refusal: Callable[[str], str] | None = None
+    """Says what is wrong with a value, or nothing."""
 
     @property
     def variable(self) -> str:
@@ -261,11 +310,36 @@ _FLAGS: Final[Mapping[str, tuple[_Flag, ...]]] = {
         _Flag("kubeconfig", "", "file that leads to the API server; empty: KUBECONFIG, then in-cluster, then ~/.kube"),
         _Flag("config-namespace", "bobrapet-system", "namespace of the operator's ConfigMap"),
         _Flag("config-name", "bobrapet-operator-config", "name of the operator's ConfigMap; it may be absent"),
+        _Flag("watch-namespaces", "", "namespaces to look after, separated by commas; empty: all"),
+        _Flag(
+            "max-concurrent-reconciles",
+            "",
+            "workers by controller over what the ConfigMap says, for example storyrun=16,steprun=32",
+            refusal=_not_workers,
+        ),
     ),
     "leader election": (
         _Flag("leader-elect", False, "let only one of several replicas act"),
         _Flag("leader-election-id", "d3a8b358.bubustack.io", "name of the Lease"),
         _Flag("leader-election-namespace", "", "namespace of the Lease; empty: the pod's"),
+        _Flag(
+            "leader-election-lease-duration",
+            "15s",
+            "silence of the leader after which another takes over",
+            refusal=_not_a_duration,
+        ),
+        _Flag(
+            "leader-election-renew-deadline",
+            "10s",
+            "time for which the leader may fail to renew before it ends",
+            refusal=_not_a_duration,
+        ),
+        _Flag(
+            "leader-election-retry-period",
+            "2s",
+            "time between two tries to get or renew the Lease",
+            refusal=_not_a_duration,
+        ),
     ),
     "servers": (
         _Flag("health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0: off"),
@@ -364,6 +438,8 @@ def _value(flag: _Flag, text: str, source: str, parser: argparse.ArgumentParser)
         if text not in _TRUE | _FALSE:
             parser.error(f"{source}: {text!r} is neither true nor false")
         return text in _TRUE
+    if flag.refusal is not None and text and (refused := flag.refusal(text)):
+        parser.error(f"{source}: {refused}")
     if flag.choices and text not in flag.choices:
         parser.error(f"{source}: {text!r} is none of {', '.join(filter(None, flag.choices))}")
     return text

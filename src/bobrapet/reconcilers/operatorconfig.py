@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from bobrapet.config.operator import Loaded, OperatorConfig, parse
+from bobrapet.config.operator import OperatorConfig, parse
 from bobrapet.reconcilers.builtin import ConfigMap
 from bobrapet.reconcilers.rbac import READ, Rule
 from bobrapet.runtime.client.interfaces import Reader, get_or_none
@@ -22,10 +23,12 @@ class ConfigurationRefused(Exception):
 
 
 class ConfigSource:
-    """Holds the configuration. Without the ConfigMap it is what was compiled in."""
+    """Holds the configuration. Without the ConfigMap it is what was compiled in; `overrides` (from flags, by the keys
+    of the ConfigMap) win over both."""
 
-    def __init__(self, key: ObjectKey) -> None:
+    def __init__(self, key: ObjectKey, overrides: Mapping[str, str] | None = None) -> None:
         self.key = key
+        self.overrides = dict(overrides or {})
         self._config = OperatorConfig()
 
     def __call__(self) -> OperatorConfig:
@@ -34,7 +37,8 @@ class ConfigSource:
     async def load(self, reader: Reader) -> None:
         """Raises ConfigurationRefused, and then keeps the configuration that it has."""
         found = await get_or_none(reader, ConfigMap, self.key)
-        loaded = parse(found.get("data") or {}) if found is not None else Loaded(OperatorConfig())
+        data = found.get("data") or {} if found is not None else {}
+        loaded = parse({**data, **self.overrides})
         for problem in loaded.problems:
             log.warning("configuration value ignored", key=problem.key, problem=problem.message)
         if not loaded.is_usable:

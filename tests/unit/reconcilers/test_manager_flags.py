@@ -7,7 +7,11 @@ import sys
 
 import pytest
 
-from bobrapet.manager import Options, parse_flags
+from bobrapet.manager import Options, overrides, parse_flags
+from bobrapet.reconcilers.builtin import ConfigMap
+from bobrapet.reconcilers.operatorconfig import ConfigSource
+from bobrapet.runtime.client.fake import ClientBuilder
+from bobrapet.runtime.client.object import ObjectKey
 
 
 def test_without_flags_it_serves_probes_and_elects_nobody() -> None:
@@ -53,6 +57,10 @@ def test_the_environment_fills_in_and_a_flag_wins() -> None:
         ([], {"BOBRAPET_LEADER_ELECT": "perhaps"}, "BOBRAPET_LEADER_ELECT: 'perhaps'"),
         (["--zap-encoder=xml"], {}, "json, console"),
         (["surplus"], {}, "surplus"),
+        (["--leader-election-lease-duration=15"], {}, "--leader-election-lease-duration: "),
+        (["--leader-election-retry-period=0s"], {}, "must be more than 0"),
+        (["--max-concurrent-reconciles=storyrum=8"], {}, "'storyrum=8' is not CONTROLLER=WORKERS"),
+        (["--max-concurrent-reconciles=storyrun=0"], {}, "a number above 0"),
     ],
 )
 def test_bad_usage_ends_with_two_and_says_what_is_wrong(
@@ -76,3 +84,19 @@ def test_help_is_quick_because_it_imports_nothing_of_the_operator() -> None:
     code = "import sys, bobrapet.manager; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"asyncio", "aiohttp", "pydantic", "bobrapet.runtime"} & set(modules)
+
+
+async def test_workers_of_a_flag_win_over_the_config_map() -> None:
+    key = ObjectKey("bobrapet-system", "bobrapet-operator-config")
+    data = {"storyrun.max-concurrent-reconciles": "3", "steprun.max-concurrent-reconciles": "4"}
+    metadata = {"name": key.name, "namespace": key.namespace}
+    client = (
+        ClientBuilder()
+        .with_objects(ConfigMap({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}))
+        .build()
+    )
+    options = parse_flags(["--max-concurrent-reconciles", "storyrun=16"], {})
+    source = ConfigSource(key, overrides=overrides(options))
+    await source.load(client)
+    rates = source().rates
+    assert (rates.storyrun.max_concurrent_reconciles, rates.steprun.max_concurrent_reconciles) == (16, 4)

@@ -20,9 +20,10 @@ from bobrapet.api import KINDS, Engram, StoryRun
 from bobrapet.api.crds import crd_manifests
 from bobrapet.local.apiserver import ApiServer
 from bobrapet.local.apiserver import Options as ServerOptions
+from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Job
 from bobrapet.runtime.client.client import ApiClient
-from bobrapet.runtime.client.object import Unstructured
+from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.envtest.crd import install_crds
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
@@ -165,6 +166,47 @@ async def test_of_two_managers_one_leads_and_the_other_takes_over(server: Server
     assert await held(server, lambda holder: bool(holder) and holder != lease) != lease
     second.send_signal(signal.SIGTERM)
     assert (await ended(second))[0] == 0
+
+
+async def test_a_lease_that_another_takes_ends_it_with_a_code_of_its_own(server: Server) -> None:
+    process = await start(
+        f"--kubeconfig={server.kubeconfig}",
+        "--leader-elect",
+        "--leader-election-namespace=default",
+        "--leader-election-lease-duration=3s",
+        "--leader-election-renew-deadline=1s",
+        "--leader-election-retry-period=200ms",
+        "--health-probe-bind-address=0",
+    )
+    await held(server, bool)
+    taken = {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 60}}
+    lease = Lease({"metadata": {"name": "d3a8b358.bubustack.io", "namespace": "default"}})
+    await server.client.patch(lease, merge_patch(taken))
+    code, err = await ended(process)
+    assert (code, "another replica may lead" in err) == (3, True), err
+
+
+async def test_it_looks_after_the_namespaces_that_it_was_given_only(server: Server) -> None:
+    for name in (NAMESPACE, "elsewhere"):
+        await server.client.create(Namespace({"metadata": {"name": name}}))
+    await server.client.create(template())
+    for namespace in ("elsewhere", NAMESPACE):
+        for obj in (Engram.model_validate(engram()), story(step("fetch")), StoryRun.model_validate(storyrun())):
+            obj.metadata.uid = None
+            obj.metadata.namespace = namespace
+            await server.client.create(obj)
+    async with server.client.watch(Job) as events:
+        process = await start(
+            f"--kubeconfig={server.kubeconfig}", f"--watch-namespaces={NAMESPACE}", "--health-probe-bind-address=0"
+        )
+        async with asyncio.timeout(30):
+            async for event in events:
+                assert event.object.metadata.namespace == NAMESPACE
+                break
+    other = await server.client.get(StoryRun, ObjectKey("elsewhere", "run1"))
+    assert other.status.phase is None
+    process.send_signal(signal.SIGTERM)
+    assert (await ended(process))[0] == 0
 
 
 async def held(server: Server, by: Callable[[str], bool]) -> str:
