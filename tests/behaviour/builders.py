@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bobrapet.api.names import input_hash, storytrigger_name
+
 Object = dict[str, Any]
 
 
@@ -52,5 +54,19 @@ def storyrun(name: str, namespace: str, story_name: str, inputs: Object | None =
         "apiVersion": "runs.bubustack.io/v1alpha1",
         "kind": "StoryRun",
         "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def storytrigger(namespace: str, story_name: str, key: str, inputs: Object | None = None) -> Object:
+    """A request to run a Story once for a business key, as the SDK sends it."""
+    identity = {"mode": "key", "key": key, "inputHash": input_hash(inputs), "submissionId": f"send-{key}"}
+    spec: Object = {"storyRef": {"name": story_name}, "deliveryIdentity": identity}
+    if inputs is not None:
+        spec["inputs"] = inputs
+    return {
+        "apiVersion": "runs.bubustack.io/v1alpha1",
+        "kind": "StoryTrigger",
+        "metadata": {"name": storytrigger_name(namespace, story_name, key, f"send-{key}"), "namespace": namespace},
         "spec": spec,
     }

@@ -29,6 +29,7 @@ _PATHS = {
     "Engram": ("/apis/bubustack.io/v1alpha1", "engrams", True),
     "Story": ("/apis/bubustack.io/v1alpha1", "stories", True),
     "StoryRun": ("/apis/runs.bubustack.io/v1alpha1", "storyruns", True),
+    "StoryTrigger": ("/apis/runs.bubustack.io/v1alpha1", "storytriggers", True),
     "StepRun": ("/apis/runs.bubustack.io/v1alpha1", "stepruns", True),
 }
 

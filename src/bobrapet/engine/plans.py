@@ -105,7 +105,7 @@ class RunPlan:
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""
-        return _wait_seconds(self.wake_at, now)
+        return wait_seconds(self.wake_at, now)
 
     @property
     def writes(self) -> int:
@@ -175,7 +175,7 @@ class StepPlan:
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""
-        return _wait_seconds(self.wake_at, now)
+        return wait_seconds(self.wake_at, now)
 
     @property
     def writes(self) -> int:
@@ -190,7 +190,8 @@ class StepPlan:
         )
 
 
-def _wait_seconds(wake_at: datetime | None, now: datetime) -> float | None:
+def wait_seconds(wake_at: datetime | None, now: datetime) -> float | None:
+    """Seconds until a moment, never negative; None when there is none."""
     if wake_at is None:
         return None
     return max(wake_at - now, timedelta(0)).total_seconds()

@@ -6,7 +6,7 @@ finds the same run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from bobrapet.api.names import input_hash, storyrun_name, storytrigger_name
 from bobrapet.api.timestamps import format_time
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.engine.merge import merge_patch
+from bobrapet.engine.plans import wait_seconds
 from bobrapet.engine.states import moment
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 
@@ -32,7 +33,7 @@ _FINAL: Final = frozenset({StoryTriggerDecision.CREATED, StoryTriggerDecision.RE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TriggerSnapshot:
-    """Everything that `plan` looks at. Story and run are authoritative reads: the decision is final."""
+    """Everything that `plan` looks at."""
 
     trigger: StoryTrigger
     story: Story | None
@@ -42,18 +43,39 @@ class TriggerSnapshot:
     """What the API server said when it refused the StoryRun for good (Invalid, or denied by admission)."""
     grants: Sequence[ReferenceGrant] = ()
     config: OperatorConfig = field(default_factory=OperatorConfig)
+    has_storage: bool = False
+    """Whether inputs that are too large to be inline can be stored."""
+    stored_inputs: Mapping[str, Any] | None = None
+    """The reference to the inputs in storage, once they are there (asked for by `TriggerPlan.store`)."""
+    authoritative: bool = False
+    """Whether story and run were just read from the API server (asked for by `TriggerPlan.confirm`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TriggerPlan:
     """What to do for a StoryTrigger. Apply in the order of the fields."""
 
-    create: StoryRun | None = None
-    """The StoryRun to create. Then, whether it was created or existed, read it and plan again."""
+    confirm: bool = False
+    """The plan says a last word: read Story and run from the API server (not the cache) and plan again. Nothing else
+    is set."""
+
     status: Patch | None = None
+    """Merge patch of the status subresource; its resourceVersion is the fence for what follows."""
+
+    store: Mapping[str, Any] | None = None
+    """Inputs that are too large to be inline: store them under the run's name, set `TriggerSnapshot.stored_inputs`,
+    and plan again."""
+
+    create: StoryRun | None = None
+    """The StoryRun to create. Then, whether it was created or existed, plan again with what is there."""
+
     delete: bool = False
     """The trigger is past its time: delete it."""
     wake_at: datetime | None = None
+
+    def wait_seconds(self, now: datetime) -> float | None:
+        """Seconds until `wake_at`, never negative; None when no clock decides."""
+        return wait_seconds(self.wake_at, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +98,25 @@ def plan(snapshot: TriggerSnapshot, now: datetime) -> TriggerPlan:
     trigger = snapshot.trigger
     if trigger.metadata.deletion_timestamp:
         return TriggerPlan()
-    if trigger.status.decision in _FINAL and trigger.status.observed_generation == trigger.metadata.generation:
+    if is_decided(trigger):
         return _expiry(snapshot, now)
     verdict = _rejected(snapshot)
-    if verdict is None and snapshot.run is None:
-        return TriggerPlan(create=_run(trigger))
-    return TriggerPlan(status=_status(trigger, verdict or _existing(trigger, snapshot.run), now))
+    if verdict is None and snapshot.run is not None:
+        verdict = _existing(trigger, snapshot.run)
+    if verdict is None:
+        accepted = _status(trigger, _Verdict(StoryTriggerDecision.PENDING, "Pending", "creates its StoryRun"), now)
+        if _is_too_large(snapshot) and snapshot.stored_inputs is None:
+            return TriggerPlan(status=accepted, store=trigger.spec.inputs)
+        return TriggerPlan(status=accepted, create=_run(trigger, snapshot.stored_inputs))
+    is_final_word = verdict.decision is StoryTriggerDecision.REJECTED
+    if is_final_word and not snapshot.authoritative:
+        return TriggerPlan(confirm=True)
+    return TriggerPlan(status=_status(trigger, verdict, now))
+
+
+def is_decided(trigger: StoryTrigger) -> bool:
+    """Whether nothing but its own end is left to happen to a trigger."""
+    return trigger.status.decision in _FINAL and trigger.status.observed_generation == trigger.metadata.generation
 
 
 def _rejected(snapshot: TriggerSnapshot) -> _Verdict | None:
@@ -105,12 +140,20 @@ def _rejected(snapshot: TriggerSnapshot) -> _Verdict | None:
     given = (trigger.spec.delivery_identity.input_hash or "").strip()
     if given and given != input_hash(trigger.spec.inputs):
         return _reject("InputHashMismatch", "deliveryIdentity.inputHash is not the hash of spec.inputs")
-    limit = snapshot.config.storyruns.max_inline_inputs_size
-    if snapshot.run is None and (size := len(msgspec.json.encode(trigger.spec.inputs or {}))) > limit:
-        return _reject("InputTooLarge", f"inputs have {size} bytes, the limit is {limit} without storage")
+    if snapshot.run is None and not snapshot.has_storage and _is_too_large(snapshot):
+        limit = snapshot.config.storyruns.max_inline_inputs_size
+        return _reject("InputTooLarge", f"inputs have {_size(trigger)} bytes, the limit is {limit} without storage")
     if snapshot.refused:
         return _reject("ValidationFailed", snapshot.refused)
     return None
+
+
+def _is_too_large(snapshot: TriggerSnapshot) -> bool:
+    return _size(snapshot.trigger) > snapshot.config.storyruns.max_inline_inputs_size
+
+
+def _size(trigger: StoryTrigger) -> int:
+    return len(msgspec.json.encode(trigger.spec.inputs or {}))
 
 
 def _reject(reason: str, message: str) -> _Verdict:
@@ -136,7 +179,7 @@ def _identity_fault(trigger: StoryTrigger) -> str:
     return ""
 
 
-def _run(trigger: StoryTrigger) -> StoryRun:
+def _run(trigger: StoryTrigger, stored_inputs: Mapping[str, Any] | None) -> StoryRun:
     key = (trigger.spec.delivery_identity.key or "").strip()
     annotations = {
         labels.ANNOTATION_TRIGGER_REQUEST_NAME: trigger.metadata.name or "",
@@ -150,7 +193,7 @@ def _run(trigger: StoryTrigger) -> StoryRun:
     if trigger.spec.impulse_ref is not None:
         spec["impulseRef"] = trigger.spec.impulse_ref.to_wire()
     if trigger.spec.inputs:
-        spec["inputs"] = trigger.spec.inputs
+        spec["inputs"] = stored_inputs or trigger.spec.inputs
     metadata = {
         "name": run_name(trigger),
         "namespace": trigger.metadata.namespace or "",
@@ -161,9 +204,8 @@ def _run(trigger: StoryTrigger) -> StoryRun:
     )
 
 
-def _existing(trigger: StoryTrigger, run: StoryRun | None) -> _Verdict:
+def _existing(trigger: StoryTrigger, run: StoryRun) -> _Verdict:
     """The run is there: made by us, made for the same request, or something else."""
-    assert run is not None
     if fault := _difference(trigger, run):
         return _reject("StoryRunConflict", f'StoryRun "{run.metadata.name}" exists, but {fault}')
     annotations = run.metadata.annotations
@@ -198,12 +240,13 @@ def _impulse(reference: Any, namespace: str | None) -> tuple[str, str, str] | No
 
 def _status(trigger: StoryTrigger, verdict: _Verdict, now: datetime) -> Patch | None:
     old = trigger.status.to_wire()
-    is_accepted = verdict.decision is not StoryTriggerDecision.REJECTED
+    is_final = verdict.decision in _FINAL
+    is_rejected = verdict.decision is StoryTriggerDecision.REJECTED
     conditions = list(trigger.status.conditions)
     for type, status in (
-        (ConditionType.READY, is_accepted),
-        (ConditionType.PROGRESSING, False),
-        (ConditionType.DEGRADED, not is_accepted),
+        (ConditionType.READY, is_final and not is_rejected),
+        (ConditionType.PROGRESSING, not is_final),
+        (ConditionType.DEGRADED, is_rejected),
     ):
         conditions = set_condition(
             conditions,
@@ -220,11 +263,12 @@ def _status(trigger: StoryTrigger, verdict: _Verdict, now: datetime) -> Patch | 
         "reason": verdict.reason,
         "message": verdict.message,
         "acceptedAt": old.get("acceptedAt") or format_time(now),
-        "completedAt": format_time(now),
         "conditions": [condition.to_wire() for condition in conditions],
     }
     if trigger.metadata.generation is not None:
         new["observedGeneration"] = trigger.metadata.generation
+    if is_final:
+        new["completedAt"] = format_time(now)
     new.pop("storyRunRef", None)
     if verdict.run is not None:
         metadata = verdict.run.metadata
@@ -242,8 +286,11 @@ def _expiry(snapshot: TriggerSnapshot, now: datetime) -> TriggerPlan:
     expiry = completed + timedelta(seconds=max(seconds, 0))
     if now < expiry:
         return TriggerPlan(wake_at=expiry)
-    is_free = snapshot.run is None or snapshot.trigger.status.decision is StoryTriggerDecision.REJECTED
-    return TriggerPlan(delete=is_free)
+    if snapshot.trigger.status.decision is StoryTriggerDecision.REJECTED:
+        return TriggerPlan(delete=True)
+    if snapshot.run is not None:
+        return TriggerPlan()  # the deletion of the run is what wakes it
+    return TriggerPlan(delete=True) if snapshot.authoritative else TriggerPlan(confirm=True)
 
 
 def _story_namespace(trigger: StoryTrigger) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from bobrapet.api import StepRun, StoryRun
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan, StepPlan
+from bobrapet.engine.trigger import TriggerPlan
 from bobrapet.reconcilers.builtin import Job
 from bobrapet.runtime.client.interfaces import Client, SubResourceClient, ignore_not_found
 from bobrapet.runtime.client.object import Unstructured
@@ -39,7 +40,7 @@ def merge_patch(body: Mapping[str, Any], resource_version: str | None = None) ->
     return raw_patch(MERGE_PATCH, msgspec.json.encode(body))
 
 
-def woken(plan: RunPlan | StepPlan, now: datetime) -> Result:
+def woken(plan: RunPlan | StepPlan | TriggerPlan, now: datetime) -> Result:
     """When to look again. A deadline that passed while the plan was applied is due at once, not never."""
     wait = plan.wait_seconds(now)
     return Result() if wait is None else Result(requeue_after=max(wait, SOON))
@@ -51,6 +52,11 @@ class Fence:
     def __init__(self, client: Client, obj: Any) -> None:
         self._client = client
         self._obj = obj
+
+    @property
+    def obj(self) -> Any:
+        """The object as the last patch left it."""
+        return self._obj
 
     async def patch(self, body: Mapping[str, Any] | None) -> None:
         """Labels, annotations, finalizers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bobrapet.api import StepRun, StoryRun, labels
+from bobrapet.api import StepRun, StoryRun, StoryTrigger, labels
 from bobrapet.api.enums import Phase
 from bobrapet.config.operator import DEFAULT_QUEUE
 from bobrapet.engine.outcome import FINALIZED
@@ -17,6 +17,7 @@ from bobrapet.runtime.client.object import Unstructured
 
 RawStoryRun: Final = Unstructured.of(StoryRun.API_VERSION, StoryRun.KIND)
 RawStepRun: Final = Unstructured.of(StepRun.API_VERSION, StepRun.KIND)
+RawStoryTrigger: Final = Unstructured.of(StoryTrigger.API_VERSION, StoryTrigger.KIND)
 
 _SLOTLESS: Final = frozenset({Phase.PAUSED, Phase.BLOCKED})
 
@@ -51,6 +52,12 @@ def final_mark(step: Unstructured) -> Any:
 def parents(run: Unstructured) -> list[str]:
     """Names of the runs that started this one."""
     return [owner.name for owner in run.metadata.owner_references or () if owner.kind == StoryRun.KIND]
+
+
+def trigger_runs(trigger: Unstructured) -> list[str]:
+    """`<namespace>/<name>` of the run that a trigger was answered with."""
+    found = trigger.get("status", "storyRunRef", default={}) or {}
+    return [f"{found.get('namespace') or trigger.metadata.namespace}/{found['name']}"] if found.get("name") else []
 
 
 def slots(step: Unstructured) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from bobrapet.api import Engram, Story, labels
 from bobrapet.reconcilers import glance
 from bobrapet.reconcilers.builtin import Pod
-from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun, RawStoryTrigger
 from bobrapet.reconcilers.references import engram_keys, story_keys
 from bobrapet.runtime.client.interfaces import FieldIndexer
 from bobrapet.runtime.client.object import Unstructured
@@ -18,6 +18,7 @@ STEPRUN_ENGRAM: Final = "spec.engramRef.key"
 STEPRUN_RUN: Final = "spec.storyRunRef.key"
 STORYRUN_STORY: Final = "spec.storyRef.key"
 STORYRUN_PARENT: Final = "metadata.ownerReferences.storyrun"
+STORYTRIGGER_RUN: Final = "status.storyRunRef.key"
 STORY_ENGRAMS: Final = "spec.steps.ref.key"
 STORY_STORIES: Final = "spec.steps.storyRef.key"
 STEPRUN_SLOT: Final = "slot"
@@ -48,6 +49,7 @@ INDEXES: Final[tuple[tuple[type[Any], str, Callable[[Any], list[str]]], ...]] = 
     (RawStepRun, STEPRUN_RUN, _named("storyRunRef")),
     (RawStoryRun, STORYRUN_STORY, _named("storyRef")),
     (RawStoryRun, STORYRUN_PARENT, glance.parents),
+    (RawStoryTrigger, STORYTRIGGER_RUN, glance.trigger_runs),
     (Story, STORY_ENGRAMS, lambda story: sorted(engram_keys(story))),
     (Story, STORY_STORIES, lambda story: sorted(story_keys(story))),
     (RawStepRun, STEPRUN_SLOT, glance.slots),

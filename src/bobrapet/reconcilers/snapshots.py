@@ -51,7 +51,7 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
         templates=templates,
         stories=stories,
         ancestors=await _ancestors(operator.client, run),
-        grants=await _grants(operator),
+        grants=await reference_grants(operator),
         config=config,
         occupancy=await occupancy(operator.client, config, run, story),
         authoritative=live,
@@ -83,7 +83,7 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
         children=_by_name(children.items),
         job=job.object if job is not None else None,
         pods=[pod.object for pod in pods.items],
-        grants=await _grants(operator),
+        grants=await reference_grants(operator),
         config=operator.config(),
     )
 
@@ -118,7 +118,8 @@ async def _ancestors(reader: Reader, run: StoryRun) -> list[StoryRun]:
     return found
 
 
-async def _grants(operator: Operator) -> list[ReferenceGrant]:
+async def reference_grants(operator: Operator) -> list[ReferenceGrant]:
+    """All grants; none where the policy does not ask for them."""
     if operator.config().references.cross_namespace_policy != CrossNamespacePolicy.GRANT:
         return []
     return (await operator.client.list(ReferenceGrant)).items

@@ -11,7 +11,7 @@ from typing import Any, Final
 from bobrapet.api import Engram, EngramTemplate, Story, StoryRun, labels
 from bobrapet.reconcilers import glance, indexes
 from bobrapet.reconcilers.builtin import JOB_NAME_LABEL
-from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun, RawStoryTrigger
 from bobrapet.reconcilers.references import engram_keys, story_keys
 from bobrapet.runtime.client.interfaces import Reader
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata, Unstructured
@@ -84,6 +84,12 @@ class WakeUps:
             return []
         waiting = await self._reader.list(StoryRunMetadata, fields={indexes.STORYRUN_QUEUE: glance.ANY})
         return [Request(*ObjectKey.of(run)) for run in waiting]
+
+    async def triggers_of_run(self, run: Unstructured) -> list[Request]:
+        """Triggers that were answered with this run: they may go when it is gone."""
+        key = str(ObjectKey.of(run))
+        answered = await self._reader.list(RawStoryTrigger, fields={indexes.STORYTRIGGER_RUN: key})
+        return [Request(*ObjectKey.of(trigger)) for trigger in answered]
 
     async def _open_runs(self, story: str) -> list[Request]:
         return _open(await self._reader.list(RawStoryRun, fields={indexes.STORYRUN_STORY: story}))

@@ -1,4 +1,4 @@
-"""Which events wake which reconciler: the watches of the five controllers.
+"""Which events wake which reconciler: the watches of all controllers.
 
 A definition's counters are no reason to hurry: what only changes them wakes the definition after `COUNTER_DELAY`, and
 all that happens meanwhile is counted in one write.
@@ -7,9 +7,10 @@ all that happens meanwhile is counted in one write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from bobrapet.api import Engram, EngramTemplate, Story
+from bobrapet.api import Engram, EngramTemplate, Story, StoryTrigger
 from bobrapet.config.operator import Rate
 from bobrapet.reconcilers import (
     engram,
@@ -21,6 +22,7 @@ from bobrapet.reconcilers import (
     steprun,
     story,
     storyrun,
+    storytrigger,
     wakeups,
 )
 from bobrapet.reconcilers.builtin import ConfigMap, Job, Pod
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 RBAC: Final = (
     *storyrun.RBAC,
+    *storytrigger.RBAC,
     *steprun.RBAC,
     *identity.RBAC,
     *story.RBAC,
@@ -66,9 +69,13 @@ METRICS_RBAC: Final = (
 
 COUNTER_DELAY: Final = 10.0
 
+REQUESTS: Final = Rate(base_delay=timedelta(milliseconds=200), max_delay=timedelta(minutes=1))
+"""Back-off for StoryTriggers, which no key of the configuration names (spec runs 1.8)."""
+
 
 async def add_controllers(manager: ControllerManager, operator: Operator, source: ConfigSource) -> None:
-    """Adds the controllers of the five kinds, and the one that follows the configuration."""
+    """Adds a controller for each kind, and the one that follows the configuration."""
+    await _add_storytrigger(manager, operator)
     await _add_storyrun(manager, operator)
     await _add_steprun(manager, operator)
     await _add_story(manager, operator)
@@ -79,6 +86,18 @@ async def add_controllers(manager: ControllerManager, operator: Operator, source
         .named("operator-config-manager")
         .for_(ConfigMap)
         .complete(operatorconfig.OperatorConfigReconciler(source, operator.client))
+    )
+
+
+async def _add_storytrigger(manager: ControllerManager, operator: Operator) -> None:
+    wake = wakeups.WakeUps(operator.client)
+    is_gone = Funcs(create=_never, update=_never, generic=_never)
+    await (
+        controller_managed_by(manager)
+        .for_(StoryTrigger, GenerationChanged())
+        .watches(RawStoryRun, enqueue_requests_from_map_func(wake.triggers_of_run), is_gone)
+        .with_options(_options(operator, REQUESTS))
+        .complete(storytrigger.StoryTriggerReconciler(operator))
     )
 
 
@@ -206,6 +225,10 @@ def _step_changed(event: UpdateEvent[Unstructured]) -> bool:
             step.metadata.deletion_timestamp,
         ),
     )
+
+
+def _never(_event: object) -> bool:
+    return False
 
 
 def _own_creation(_event: CreateEvent[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,7 +36,10 @@ def created(found: TriggerPlan) -> StoryRun:
 
 
 def decide(item: StoryTrigger, run: StoryRun | None = None, **more: Any) -> StoryTrigger:
-    found = plan(TriggerSnapshot(trigger=item, story=more.pop("story", STORY), run=run, **more), T0)
+    snapshot = TriggerSnapshot(trigger=item, story=more.pop("story", STORY), run=run, **more)
+    found = plan(snapshot, T0)
+    if found.confirm:
+        found = plan(replace(snapshot, authoritative=True), T0)
     assert found.status is not None
     return StoryTrigger.model_validate(merged(item.to_wire(), found.status))
 
@@ -112,4 +116,45 @@ def test_b40_a_trigger_goes_after_the_retention_but_never_before_its_run() -> No
     later = T0 + timedelta(seconds=60)
     assert plan(TriggerSnapshot(trigger=done, story=STORY, run=run, config=config), T0).wake_at == later
     assert not plan(TriggerSnapshot(trigger=done, story=STORY, run=run, config=config), later).delete
-    assert plan(TriggerSnapshot(trigger=done, story=STORY, config=config), later).delete
+    gone = TriggerSnapshot(trigger=done, story=STORY, config=config)
+    assert plan(gone, later).confirm, "the cache may just not show the run"
+    assert plan(replace(gone, authoritative=True), later).delete
+
+
+def test_a_request_is_accepted_before_its_run_is_created() -> None:
+    found = plan(TriggerSnapshot(trigger=trigger(), story=STORY), T0)
+    assert found.create is not None
+    assert found.status is not None
+    status = StoryTrigger.model_validate(merged(trigger().to_wire(), found.status)).status
+    assert (status.decision, bool(status.accepted_at), status.completed_at) == ("Pending", True, None)
+    assert {c.type: c.status for c in status.conditions} == {
+        "Ready": "False",
+        "Progressing": "True",
+        "Degraded": "False",
+    }
+
+
+def test_nothing_is_rejected_on_the_word_of_a_cache() -> None:
+    snapshot = TriggerSnapshot(trigger=trigger(), story=None)
+    found = plan(snapshot, T0)
+    assert (found.confirm, found.status, found.create) == (True, None, None)
+    appeared = plan(replace(snapshot, story=STORY, authoritative=True), T0)
+    assert appeared.create is not None
+
+
+@pytest.mark.spec("runs-90")
+def test_inputs_over_the_cap_are_stored_and_the_run_keeps_the_hash_of_what_was_sent() -> None:
+    inputs = {"text": "x" * 2000}
+    snapshot = TriggerSnapshot(trigger=trigger(inputs=inputs), story=STORY, has_storage=True)
+    found = plan(snapshot, T0)
+    assert (found.store, found.create) == (inputs, None)
+    reference = {"$bubuStorageRef": "runs/wf/inputs"}
+    run = created(plan(replace(snapshot, stored_inputs=reference), T0))
+    assert run.spec.inputs == reference
+    assert run.metadata.annotations["storyrun.bubustack.io/trigger-input-hash"] == input_hash(inputs)
+    assert decide(trigger(inputs=inputs), run, has_storage=True).status.decision == "Created"
+
+
+def test_inputs_over_the_cap_without_storage_are_rejected() -> None:
+    done = decide(trigger(inputs={"text": "x" * 2000}))
+    assert (done.status.decision, done.status.reason) == ("Rejected", "InputTooLarge")

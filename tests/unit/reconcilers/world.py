@@ -46,9 +46,9 @@ class World:
         """Called after each write of the operator; may raise, as when the answer is lost."""
         self.config = config or OperatorConfig()
         counting = _counting(self.client, self)
-        operator = Operator(client=counting, live=counting, clock=self.clock, config=lambda: self.config)
-        self.storyruns = StoryRunReconciler(operator, self.recorder)
-        self.stepruns = StepRunReconciler(operator, self.recorder)
+        self.operator = Operator(client=counting, live=counting, clock=self.clock, config=lambda: self.config)
+        self.storyruns = StoryRunReconciler(self.operator, self.recorder)
+        self.stepruns = StepRunReconciler(self.operator, self.recorder)
         self.wake_at: datetime | None = None
 
     async def settle(self, rounds: int = 30) -> None:
