@@ -19,6 +19,7 @@ from bobrapet.engine.reasons import Reason
 
 if TYPE_CHECKING:
     from bobrapet.api import StepRun, StoryRun
+    from bobrapet.api.enums import ExitClass
 
 Patch = Mapping[str, Any]
 """A JSON merge patch in wire names."""
@@ -172,6 +173,9 @@ class StepPlan:
     events: tuple[Event, ...] = ()
     wake_at: datetime | None = None
     reason: Reason | None = None
+
+    retry_class: ExitClass | None = None
+    """How the attempt ended that is repeated; None: none is."""
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""

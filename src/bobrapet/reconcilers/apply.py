@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bobrapet.api import StepRun, StoryRun
+from bobrapet.api import EffectClaim, StepRun, StoryRun
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan, StepPlan
 from bobrapet.engine.trigger import TriggerPlan
 from bobrapet.reconcilers.builtin import Job
@@ -27,7 +27,7 @@ from bobrapet.runtime.rest.interface import MERGE_PATCH
 
 T = TypeVar("T")
 
-KINDS: Final[dict[str, type[Any]]] = {"StoryRun": StoryRun, "StepRun": StepRun, "Job": Job}
+KINDS: Final[dict[str, type[Any]]] = {"StoryRun": StoryRun, "StepRun": StepRun, "Job": Job, "EffectClaim": EffectClaim}
 AGAIN: Final = Result(requeue_after=0.05)  # after a conflict: by then the cache has usually seen the other write
 SOON: Final = 0.001
 PARALLEL_WRITES: Final = 16  # enough to hide the latency of a wide fan-out, few enough to leave others their turn

@@ -9,6 +9,7 @@ from typing import Any, Final
 from bobrapet.api import Story, labels
 from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Role, RoleBinding, ServiceAccount
+from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import Rule
 from bobrapet.runtime.client.interfaces import get_or_none
@@ -35,27 +36,33 @@ class ForeignIdentity(Exception):
     """An object with the runner's name belongs to somebody else; it is never adopted (workloads R-12.2)."""
 
 
-async def ensure_identity(operator: Operator, story: Story, identity: Identity) -> None:
+async def ensure_identity(operator: Operator, story: Story, identity: Identity, meter: Meter | None = None) -> None:
     """Creates what is missing and corrects what differs; reads the cache, so that usually nothing is sent."""
     kinds = (ServiceAccount, Role, RoleBinding)
-    await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(_ensure(operator, story, kind, wanted) for kind, wanted in zip(kinds, identity.objects, strict=True))
     )
+    if meter is not None:
+        for kind, operation in zip(kinds, outcomes, strict=True):
+            meter.identity(kind.KIND, operation)
 
 
-async def _ensure(operator: Operator, story: Story, kind: type[Unstructured], wanted: dict[str, Any]) -> None:
+async def _ensure(operator: Operator, story: Story, kind: type[Unstructured], wanted: dict[str, Any]) -> str:
+    """Says what it did: created, updated or unchanged."""
     key = ObjectKey(wanted["metadata"]["namespace"], wanted["metadata"]["name"])
     found = await get_or_none(operator.client, kind, key)
     if found is None:
         try:
             await operator.client.create(kind(wanted))
-            return
+            return "created"
         except AlreadyExists:
             # The cache holds labelled objects only; without our label it is somebody else's, or the cache is late.
             found = await operator.live.get(kind, key)
     _check_owner(found, wanted, story)
     if difference := _difference(found.object, wanted):
         await operator.client.patch(found, merge_patch(difference, found.metadata.resource_version))
+        return "updated"
+    return "unchanged"
 
 
 def _check_owner(found: Unstructured, wanted: Mapping[str, Any], story: Story) -> None:

@@ -11,6 +11,7 @@ from bobrapet.engine.plans import Delete, Event, JobStart, StepPlan
 from bobrapet.engine.snapshot import StepSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.builtin import Job, Secret
+from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import step_snapshot
@@ -40,6 +41,7 @@ class StepRunReconciler:
     def __init__(self, operator: Operator, recorder: Any) -> None:
         self._operator = operator
         self._recorder = recorder
+        self._meter = Meter(operator.config)
 
     async def reconcile(self, request: Request) -> Result:
         step = await get_or_none(self._operator.client, StepRun, request.key)
@@ -89,6 +91,7 @@ class StepRunReconciler:
 
         await apply.each(plan.deletes, remove)
         apply.record(self._recorder, step, plan.events)
+        self._meter.step_applied(snapshot, plan, self._operator.clock.now())
         return plan
 
     async def _start(self, snapshot: StepSnapshot, start: JobStart) -> bool:

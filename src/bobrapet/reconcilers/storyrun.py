@@ -10,6 +10,7 @@ from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
 from bobrapet.engine.snapshot import RunSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.identity import ForeignIdentity, ensure_identity
+from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import run_snapshot
@@ -39,10 +40,12 @@ class StoryRunReconciler:
     def __init__(self, operator: Operator, recorder: Any) -> None:
         self._operator = operator
         self._recorder = recorder
+        self._meter = Meter(operator.config)
 
     async def reconcile(self, request: Request) -> Result:
         run = await get_or_none(self._operator.client, StoryRun, request.key)
         if run is None:
+            self._meter.run_gone(request)
             return Result()
         try:
             plan = await self._drive(run)
@@ -81,6 +84,7 @@ class StoryRunReconciler:
         await apply.each(plan.cancels, ask_to_end)
         await apply.each(plan.deletes, remove)
         apply.record(self._recorder, run, plan.events)
+        self._meter.run_applied(snapshot, plan, self._operator.clock.now())
         if plan.delete_run:
             with ignore_not_found():
                 await client.delete(
@@ -94,7 +98,7 @@ class StoryRunReconciler:
         for rule in identity.dropped:
             log.info("rule of a component is not granted", story=story.metadata.name, rule=rule)
         try:
-            await ensure_identity(self._operator, story, identity)
+            await ensure_identity(self._operator, story, identity, self._meter)
         except ForeignIdentity as error:
             apply.record(self._recorder, run, [Event("Warning", "IdentityRefused", str(error))])
             raise

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from bobrapet.api import Engram, EngramTemplate, Story, StoryTrigger
+from bobrapet.api import EffectClaim, Engram, EngramTemplate, Story, StoryTrigger
 from bobrapet.config.operator import Rate
 from bobrapet.reconcilers import (
+    effectclaim,
     engram,
     engramtemplate,
     glance,
@@ -27,6 +28,7 @@ from bobrapet.reconcilers import (
 )
 from bobrapet.reconcilers.builtin import ConfigMap, Job, Pod
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
+from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.operatorconfig import ConfigSource
 from bobrapet.runtime.builder import controller_managed_by
@@ -34,7 +36,7 @@ from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.controller.controller import Options
 from bobrapet.runtime.handler import RequestQueue, enqueue_requests_from_map_func
 from bobrapet.runtime.predicate import Funcs, GenerationChanged
-from bobrapet.runtime.reconcile import Request
+from bobrapet.runtime.reconcile import Reconciler, Request
 from bobrapet.runtime.workqueue import ItemExponentialFailureRateLimiter
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ RBAC: Final = (
     *story.RBAC,
     *engram.RBAC,
     *engramtemplate.RBAC,
+    *effectclaim.RBAC,
     *operatorconfig.RBAC,
     rbac.Rule("", ("events",), ("create", "patch", "update")),
     rbac.Rule("events.k8s.io", ("events",), ("create", "patch", "update")),
@@ -81,6 +84,7 @@ async def add_controllers(manager: ControllerManager, operator: Operator, source
     await _add_story(manager, operator)
     await _add_engram(manager, operator)
     await _add_engramtemplate(manager, operator)
+    await _add_effectclaim(manager, operator)
     await (
         controller_managed_by(manager)
         .named("operator-config-manager")
@@ -97,7 +101,7 @@ async def _add_storytrigger(manager: ControllerManager, operator: Operator) -> N
         .for_(StoryTrigger, GenerationChanged())
         .watches(RawStoryRun, enqueue_requests_from_map_func(wake.triggers_of_run), is_gone)
         .with_options(_options(operator, REQUESTS))
-        .complete(storytrigger.StoryTriggerReconciler(operator))
+        .complete(_metered(operator, "storytrigger", storytrigger.StoryTriggerReconciler(operator)))
     )
 
 
@@ -116,7 +120,13 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
             RawStepRun, enqueue_requests_from_map_func(wake.runs_that_wait_for_a_slot), Funcs(update=_phase_changed)
         )
         .with_options(_options(operator, operator.config().rates.storyrun))
-        .complete(storyrun.StoryRunReconciler(operator, manager.get_event_recorder("storyrun-controller")))
+        .complete(
+            _metered(
+                operator,
+                "storyrun",
+                storyrun.StoryRunReconciler(operator, manager.get_event_recorder("storyrun-controller")),
+            )
+        )
     )
 
 
@@ -131,7 +141,13 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
         .with_options(_options(operator, operator.config().rates.steprun))
-        .complete(steprun.StepRunReconciler(operator, manager.get_event_recorder("steprun-controller")))
+        .complete(
+            _metered(
+                operator,
+                "steprun",
+                steprun.StepRunReconciler(operator, manager.get_event_recorder("steprun-controller")),
+            )
+        )
     )
 
 
@@ -145,7 +161,9 @@ async def _add_story(manager: ControllerManager, operator: Operator) -> None:
         .watches(Story, enqueue_requests_from_map_func(wake.stories_of_story), GenerationChanged())
         .watches(RawStoryRun, EnqueueLater(wakeups.story_of_run), GenerationChanged())
         .with_options(_options(operator, operator.config().rates.story))
-        .complete(story.StoryReconciler(operator, manager.get_event_recorder("story-controller")))
+        .complete(
+            _metered(operator, "story", story.StoryReconciler(operator, manager.get_event_recorder("story-controller")))
+        )
     )
 
 
@@ -158,7 +176,11 @@ async def _add_engram(manager: ControllerManager, operator: Operator) -> None:
         .watches(Story, EnqueueLater(wakeups.engrams_of_story), GenerationChanged())
         .watches(RawStepRun, EnqueueLater(wakeups.engram_of_step), Funcs(update=_phase_changed))
         .with_options(_options(operator, operator.config().rates.engram))
-        .complete(engram.EngramReconciler(operator, manager.get_event_recorder("engram-controller")))
+        .complete(
+            _metered(
+                operator, "engram", engram.EngramReconciler(operator, manager.get_event_recorder("engram-controller"))
+            )
+        )
     )
 
 
@@ -168,8 +190,22 @@ async def _add_engramtemplate(manager: ControllerManager, operator: Operator) ->
         .for_(EngramTemplate, GenerationChanged())
         .watches(Engram, EnqueueLater(wakeups.template_of_engram), GenerationChanged())
         .with_options(_options(operator, operator.config().rates.template))
-        .complete(engramtemplate.EngramTemplateReconciler(operator))
+        .complete(_metered(operator, "engramtemplate", engramtemplate.EngramTemplateReconciler(operator)))
     )
+
+
+async def _add_effectclaim(manager: ControllerManager, operator: Operator) -> None:
+    recorder = manager.get_event_recorder("effectclaim-controller")
+    await (
+        controller_managed_by(manager)
+        .for_(EffectClaim, GenerationChanged())
+        .with_options(_options(operator, operator.config().rates.steprun))
+        .complete(_metered(operator, "effectclaim", effectclaim.EffectClaimReconciler(operator, recorder)))
+    )
+
+
+def _metered(operator: Operator, controller: str, reconciler: Reconciler[Request]) -> Reconciler[Request]:
+    return Meter(operator.config).metered(controller, reconciler)
 
 
 class EnqueueLater:

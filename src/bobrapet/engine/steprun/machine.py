@@ -294,6 +294,7 @@ class _Machine:
             events=(Event("Warning", "JobRetryScheduled", told),),
             wake_at=at,
             reason=Retries(at, self._number + 1, message),
+            retry_class=found,
         )
 
     def fail(self, reason: str, message: str, *, event: bool = False) -> StepPlan:

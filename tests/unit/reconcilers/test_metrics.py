@@ -1,0 +1,126 @@
+"""Requirements on the operator's own series (spec admission-and-config C1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+
+from bobrapet.api import StoryRun
+from bobrapet.config.operator import OperatorConfig, parse
+from bobrapet.reconcilers import series
+from bobrapet.reconcilers.metrics import Meter
+from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, NotFound
+from bobrapet.runtime.metrics import REGISTRY
+from bobrapet.runtime.reconcile import Func, Request
+from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
+from tests.unit.reconcilers.world import World
+
+RETRY = {"retry": {"maxRetries": 1, "delay": "1s"}}
+
+
+@pytest.fixture(autouse=True)
+def fresh_series() -> None:
+    """The series live as long as the process; each test begins with none."""
+    for metric in vars(series).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            metric.clear()
+
+
+def value(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(f"bobrapet_{name}", labels)
+
+
+def world(*steps: Any, config: OperatorConfig | None = None, name: str = "etl", **spec: Any) -> World:
+    return World(template(), engram(), story(*steps, name=name, **spec), storyrun(story=name), config=config)
+
+
+async def test_phases_and_durations_of_runs_and_steps_are_counted() -> None:
+    found = world(step("fetch"))
+    await found.settle()
+    await found.sleep(7)
+    await found.component_reports("run1-fetch", phase="Succeeded", output={"n": 1})
+    await found.settle()
+    for name, labels in (
+        ("stepruns_total", {"namespace": NAMESPACE, "engram": "http", "phase": "Running"}),
+        ("stepruns_total", {"namespace": NAMESPACE, "engram": "http", "phase": "Succeeded"}),
+        ("storyruns_total", {"namespace": NAMESPACE, "story": "etl", "phase": "Running"}),
+        ("storyruns_total", {"namespace": NAMESPACE, "story": "etl", "phase": "Succeeded"}),
+        ("child_stepruns_created_total", {"namespace": NAMESPACE, "storyrun": "run1", "engram": "http"}),
+        ("job_execution_total", {"namespace": NAMESPACE, "image": "example/http:1", "result": "success"}),
+    ):
+        assert value(name, **labels) == 1, (name, labels)
+    labels = {"namespace": NAMESPACE, "engram": "http", "phase": "Succeeded"}
+    assert value("steprun_duration_seconds_sum", **labels) == pytest.approx(7, abs=0.1)
+    assert value("steprun_duration_seconds_bucket", le="5.0", **labels) == 0
+    assert value("steprun_duration_seconds_bucket", le="15.0", **labels) == 1
+    labels = {"namespace": NAMESPACE, "story": "etl", "phase": "Succeeded"}
+    assert value("storyrun_duration_seconds_count", **labels) == 1
+    assert value("storyrun_window_seconds", namespace=NAMESPACE, story="etl", window="retention") == 86_400
+
+
+async def test_retries_are_counted_by_exit_class_even_when_metrics_are_off() -> None:
+    found = world(step("fetch", execution=RETRY), config=parse({"debug.enable-metrics": "false"}).config)
+    await found.settle()
+    await found.component_reports("run1-fetch", phase="Failed", exitClass="rateLimited", exitCode=1)
+    await found.settle()
+    assert value("steprun_retries_total", namespace=NAMESPACE, engram="http", reason="rateLimited") == 1
+    assert value("stepruns_total", namespace=NAMESPACE, engram="http", phase="Running") is None
+
+
+async def test_the_gauges_of_steps_are_sums_over_open_runs_and_forget_those_that_end() -> None:
+    found = world(step("a"), step("b"), step("c", "a"))
+    await found.client.create(StoryRun.model_validate(storyrun("run2")))
+    await found.settle()
+    assert value("storyrun_steps_active", namespace=NAMESPACE, story="etl") == 4
+    await found.component_reports("run1-a", phase="Succeeded")
+    await found.settle()
+    assert value("storyrun_steps_active", namespace=NAMESPACE, story="etl") == 4
+    assert value("storyrun_steps_completed", namespace=NAMESPACE, story="etl") == 1
+    for name in ("run1-b", "run1-c"):
+        await found.component_reports(name, phase="Succeeded")
+        await found.settle()
+    assert value("storyrun_steps_active", namespace=NAMESPACE, story="etl") == 2
+    assert value("storyrun_steps_completed", namespace=NAMESPACE, story="etl") == 0
+
+
+async def test_waiting_for_a_slot_shows_as_depth_and_then_as_age() -> None:
+    found = world(step("a"), step("b"), policy={"concurrency": 1})
+    await found.settle()
+    assert value("storyrun_queue_depth", namespace=NAMESPACE, storyrun="run1", queue="default") == 1
+    await found.sleep(20)
+    await found.component_reports("run1-a", phase="Succeeded")
+    await found.settle()
+    assert value("storyrun_queue_depth", namespace=NAMESPACE, storyrun="run1", queue="default") is None
+    assert value("storyrun_queue_age_seconds_sum", namespace=NAMESPACE, queue="default") == pytest.approx(20, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (NotFound("x"), "not_found"),
+        (Conflict("x"), "conflict"),
+        (TimeoutError("x"), "timeout"),
+        (ConnectionFailed("x"), "connection"),
+        (Forbidden("x"), "permission"),
+        (ValueError("the conflict is in the text only"), "unknown"),
+    ],
+)
+async def test_passes_are_counted_with_the_class_of_their_error(error: Exception, word: str) -> None:
+    async def fails(_request: Request) -> None:
+        raise error
+
+    meter = Meter(OperatorConfig)
+    with pytest.raises(type(error)):
+        await meter.metered("steprun", Func(fails)).reconcile(Request("n", "x"))
+    assert value("controller_reconcile_total", controller="steprun", result="error") == 1
+    assert value("controller_reconcile_errors_total", controller="steprun", error_type=word) == 1
+    assert value("controller_reconcile_duration_seconds_count", controller="steprun") == 1
+
+
+async def test_objects_of_the_runner_identity_are_counted() -> None:
+    found = world(step("fetch"))
+    await found.settle()
+    for resource in ("serviceaccount", "role", "rolebinding"):
+        assert value("storyrun_rbac_operations_total", resource=resource, operation="created") == 1
