@@ -30,6 +30,11 @@ class OutputFormat(StrEnum):
     yaml = "yaml"
 
 
+class ExplainFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
 Paths = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Manifest files, folders (read recursively), or - for stdin.")
 ]
@@ -127,6 +132,38 @@ def dev(
     from bobrapet.cli import dev as verb
 
     raise typer.Exit(verb.main(tuple(paths or ()), data_dir, listen, tuple(image or ()), namespace))
+
+
+@app.command(rich_help_panel=_CLUSTER)
+def explain(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the StoryRun.")],
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="Where the run is.")
+    ] = "default",
+    kubeconfig: Annotated[
+        str, typer.Option(metavar="FILE", help="Which API server. Default: KUBECONFIG, then that of the user.")
+    ] = "",
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder of `bobrapet dev` or `run`, served or not; only read.")
+    ] = None,
+    output: Annotated[
+        ExplainFormat, typer.Option("-o", "--output", help="text for people, json for programs.")
+    ] = ExplainFormat.text,
+) -> None:
+    """Tell what each step of a run does or waits for, and what happens next and when.
+
+    Exit codes: 0 explained; 1 no such run, or the control plane cannot be read; 2 bad usage.
+    """
+    from bobrapet.cli import explain as verb
+
+    request = verb.ExplainRequest(
+        name=name,
+        namespace=namespace,
+        kubeconfig=kubeconfig,
+        data_dir=data_dir,
+        as_json=output is ExplainFormat.json,
+    )
+    raise typer.Exit(verb.main(request))
 
 
 @app.command(rich_help_panel=_CLUSTER)

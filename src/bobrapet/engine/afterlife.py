@@ -17,7 +17,7 @@ from bobrapet.engine.ending import ending_of
 from bobrapet.engine.launch import is_owned
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Annotate, Delete, RunPlan
-from bobrapet.engine.reasons import Ended
+from bobrapet.engine.reasons import Ended, Wake
 from bobrapet.engine.states import moment
 from bobrapet.engine.status import RunStatus
 
@@ -38,7 +38,7 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
         status = RunStatus(run, now)
         status.phase(phase, summary, reason=_ready_reason(run))
         return RunPlan(status=status.patch(), reasons=reasons, summary=summary)
-    wakes: list[datetime] = []
+    wakes: list[Wake] = []
     cancels: list[Annotate] = []
     deletes: list[Delete] = []
     for child in _left_running(snapshot):
@@ -51,13 +51,13 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
         elif end is not None:
             cancels.append(end)
         if now < until:
-            wakes.append(until)
+            wakes.append(Wake(until, f"StepRun {child.metadata.name} is cut off"))
     status = RunStatus(run, now)
     delete_run = False
     if run.status.children_cleaned_at is None:
         expiry = finished + settings.child_ttl(snapshot.config, snapshot.story)
         if now < expiry:
-            wakes.append(expiry)
+            wakes.append(Wake(expiry, "its StepRuns are deleted"))
         else:
             remaining = list(_children(snapshot))
             known = {delete.name for delete in deletes}
@@ -74,7 +74,7 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
             expiry = finished + retention
             delete_run = now >= expiry
             if not delete_run:
-                wakes.append(expiry)
+                wakes.append(Wake(expiry, "the run is deleted"))
     if delete_run:
         return RunPlan(confirm=not snapshot.authoritative, delete_run=True, reasons=reasons, summary=summary)
     return RunPlan(
@@ -82,7 +82,7 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
         status=status.patch(),
         cancels=tuple(cancels),
         deletes=tuple(deletes),
-        wake_at=min(wakes, default=None),
+        wakes=tuple(sorted(wakes)),
         reasons=reasons,
         summary=summary,
     )

@@ -31,6 +31,7 @@ from bobrapet.engine.reasons import (
     Starting,
     WaitsFor,
     WaitsForReference,
+    Wake,
 )
 from bobrapet.engine.scheduling import QueuePlace, admit
 from bobrapet.engine.states import State, moment
@@ -105,7 +106,7 @@ class Pass(Work):
             if self.now >= deadline:
                 ending.cut_off(self, block)
                 return True
-            self.wakes.append(deadline)
+            self.wakes.append(Wake(deadline, "the time for cleaning up is over"))
         self._sweep(block)
         if not is_cleanup:
             if self.ending is not None:
@@ -159,7 +160,7 @@ class Pass(Work):
             case StepType.EXECUTE_STORY:
                 self._await_child(node, state)
             case StepType.SLEEP:
-                self.settle(name, timed.sleeping(state, self.now))
+                self.settle(name, timed.sleeping(node.step, state, self.now))
             case StepType.GATE:
                 gate = self.run_object.status.gates.get(name)
                 self.settle(name, timed.gated(node.step, state, gate, self.now))
@@ -334,7 +335,7 @@ class Pass(Work):
             self.fail(node.name, "ReferenceNotFound", f'{kind} "{name}" does not exist')
             return
         self.record(node.name, replace(state, reason="ReferenceNotFound", message=f'{kind} "{name}" does not exist'))
-        self.wakes.append(state.until)
+        self.wakes.append(Wake(state.until, f'step {node.name} fails without {kind} "{name}"'))
         self.reasons[node.name] = told
 
     # Starting, within limits
@@ -355,7 +356,7 @@ class Pass(Work):
             now=self.now,
         )
         if admission.wake_at is not None:
-            self.wakes.append(admission.wake_at)
+            self.wakes.append(Wake(admission.wake_at, "its priority grows by waiting"))
         admitted = set(admission.admitted)
         for item in prepared:
             if item.key in admitted:

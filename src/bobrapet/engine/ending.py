@@ -14,7 +14,7 @@ from bobrapet.api.enums import Phase, StepType
 from bobrapet.engine.graph import Block, Node
 from bobrapet.engine.plans import Annotate, Delete
 from bobrapet.engine.primitives import stories, timed
-from bobrapet.engine.reasons import Stops
+from bobrapet.engine.reasons import Stops, Wake
 from bobrapet.engine.states import State
 from bobrapet.engine.work import Cause, Ending, Work
 
@@ -96,7 +96,7 @@ def end_main(work: Work, ending: Ending) -> None:
                 work.cut.add(node.name)
             else:
                 work.reasons[node.name] = Stops(until)
-                work.wakes.append(until)
+                work.wakes.append(Wake(until, f"step {node.name} is cut off"))
 
 
 def cut_off(work: Work, block: Block) -> None:
@@ -121,7 +121,7 @@ def follow_up(work: Work) -> None:
         if any(work.live_children(node, state)):
             _request_end(work, node, state, delete=work.now >= until)
             if until > work.now:
-                work.wakes.append(until)
+                work.wakes.append(Wake(until, f"what step {node.name} started is cut off"))
 
 
 def _is_drained(work: Work, node: Node, state: State) -> bool:

@@ -36,7 +36,7 @@ def _reason(work: Work, node: Node) -> Reason:
         return Runs(state.started_at)
     if node.block is not Block.MAIN:
         earlier = Block.MAIN if not work.is_done(Block.MAIN) else Block.COMPENSATIONS
-        return WaitsForBlock(earlier.value)
+        return WaitsForBlock(earlier.value, if_failed=node.block is Block.COMPENSATIONS)
     return WaitsFor(node.dependencies)
 
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from bobrapet.config.policy import StepPolicy
-from bobrapet.engine.reasons import Reason
+from bobrapet.engine.reasons import Reason, Wake
 
 if TYPE_CHECKING:
     from bobrapet.api import StepRun, StoryRun
@@ -95,14 +95,19 @@ class RunPlan:
     events: tuple[Event, ...] = ()
     """Record after the status was written; not at all when that write failed."""
 
-    wake_at: datetime | None = None
-    """The next moment at which time alone changes something. None: only events do."""
+    wakes: tuple[Wake, ...] = ()
+    """The moments at which time alone changes something, and what. None: only events do."""
 
     reasons: Mapping[str, Reason] = field(default_factory=dict)
     """Every declared step and branch, in declaration order -> why it is where it is."""
 
     summary: str = ""
     """The same for the run as a whole, in one sentence part."""
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """The next moment to look again; None when no clock decides."""
+        return min((wake.at for wake in self.wakes), default=None)
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""

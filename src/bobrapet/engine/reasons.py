@@ -22,6 +22,18 @@ def _list(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Wake:
+    """A moment at which time alone changes something."""
+
+    at: datetime
+    what: str
+    """What happens then, as a sentence part."""
+
+    def __str__(self) -> str:
+        return f"{self.what} at {_clock(self.at)}"
+
+
 @dataclass(frozen=True, slots=True)
 class WaitsFor:
     """Steps that it needs have not finished."""
@@ -38,9 +50,11 @@ class WaitsForBlock:
 
     block: str
     """The block that has to end first: `steps` or `compensations`."""
+    if_failed: bool = False
+    """Whether it only runs when a step failed."""
 
     def __str__(self) -> str:
-        return f"comes after all {self.block} have ended"
+        return f"comes after all {self.block} have ended" + (", if one failed" if self.if_failed else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from bobrapet.engine.graph import graph_of
 from bobrapet.engine.inputs import Fault, story_inputs
 from bobrapet.engine.launch import Refused
 from bobrapet.engine.plans import Event, RunPlan
-from bobrapet.engine.reasons import WaitsForStory
+from bobrapet.engine.reasons import WaitsForStory, Wake
 from bobrapet.engine.scheduling import QueuePlace, place_of
 from bobrapet.engine.states import moment
 from bobrapet.engine.status import RunStatus
@@ -165,7 +165,7 @@ class _Live:
             status.set("error", {"type": "TimedOut", "message": current.ending.message})
         wakes = list(current.wakes)
         if (deadline := settings.deadline(story, moment(status.get("startedAt")))) is not None and deadline > now:
-            wakes.append(deadline)
+            wakes.append(Wake(deadline, "the run times out"))
         loads = list(current.loads)
         if current.finished:
             end = finish.conclude(current, status)
@@ -185,7 +185,7 @@ class _Live:
             cancels=tuple(current.cancels),
             deletes=tuple(current.deletes),
             events=(*events, *current.events),
-            wake_at=min(wakes, default=None),
+            wakes=tuple(sorted(wakes)),
             reasons=current.reasons,
             summary=finish.summary(current, status),
         )

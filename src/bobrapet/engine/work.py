@@ -15,7 +15,7 @@ from bobrapet.engine.graph import Block, Graph, Node
 from bobrapet.engine.launch import is_owned, steprun_name
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.primitives import stories, timed
-from bobrapet.engine.reasons import Reason, WaitsForPayload
+from bobrapet.engine.reasons import Reason, WaitsForPayload, Wake
 from bobrapet.engine.states import State, from_api
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Work:
         self.deletes: list[Delete] = []
         self.events: list[Event] = []
         self.loads: list[Mapping[str, Any]] = []
-        self.wakes: list[datetime] = []
+        self.wakes: list[Wake] = []
         self.reasons: dict[str, Reason] = {}
         self.cut: set[str] = set()
         """Steps that had their time to drain; what still runs of them is deleted now."""
@@ -114,8 +114,8 @@ class Work:
         self.record(name, result.state)
         if result.reason is not None:
             self.reasons[name] = result.reason
-        if result.wake_at is not None:
-            self.wakes.append(result.wake_at)
+        if result.wake is not None:
+            self.wakes.append(result.wake)
         self.loads.extend(result.loads)
 
     def load(self, key: str, references: Sequence[Mapping[str, Any]], what: str) -> None:
@@ -187,7 +187,7 @@ class Work:
             return True
         visible_by = (state.started_at or self.now) + VISIBLE_WITHIN
         if self.now < visible_by:
-            self.wakes.append(visible_by)
+            self.wakes.append(Wake(visible_by, "what was just created is asked for, should it not show up"))
         else:
             self.needs_confirmation = True
         return False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bobrapet.api import duration
 from bobrapet.api.enums import GateDecisionState, Phase
 from bobrapet.engine.evaluation import Failed, Needs
-from bobrapet.engine.reasons import AwaitsCondition, AwaitsDecision, Reason, Sleeps
+from bobrapet.engine.reasons import AwaitsCondition, AwaitsDecision, Reason, Sleeps, Wake
 from bobrapet.engine.states import State
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Step:
 
     state: State
     reason: Reason | None = None
-    wake_at: datetime | None = None
+    wake: Wake | None = None
     loads: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -48,14 +48,14 @@ def sleep(step: StepSpec, now: datetime) -> Step:
     span = _span(text)
     if span is None or span <= timedelta(0):
         return _invalid(begun, f'with.duration must be a duration above 0, not "{text}"', now)
-    return sleeping(replace(begun, until=now + span), now)
+    return sleeping(step, replace(begun, until=now + span), now)
 
 
-def sleeping(state: State, now: datetime) -> Step:
+def sleeping(step: StepSpec, state: State, now: datetime) -> Step:
     """Goes on sleeping, or wakes."""
     if state.until is None or now >= state.until:
         return Step(state.ended(Phase.SUCCEEDED, at=now))
-    return Step(state, Sleeps(state.until), state.until)
+    return Step(state, Sleeps(state.until), Wake(state.until, f"step {step.name} wakes"))
 
 
 STOP_PHASES: Final = {
@@ -101,7 +101,7 @@ def gated(step: StepSpec, state: State, decision: GateStatus | None, now: dateti
             return Step(state.ended(Phase.FAILED, message, "Rejected", at=now))
     if state.until is not None and now >= state.until:
         return _out_of_time(step, state, "nobody decided in time", now)
-    return Step(state, AwaitsDecision(step.name, state.until), state.until)
+    return Step(state, AwaitsDecision(step.name, state.until), _timeout(step, state))
 
 
 def wait(step: StepSpec, condition: Condition, default: timedelta | None, now: datetime) -> Step:
@@ -126,7 +126,8 @@ def waiting(step: StepSpec, state: State, verdict: bool | Failed | Needs, now: d
         return _out_of_time(step, state, "the condition did not become true in time", now)
     error = verdict.message if isinstance(verdict, Failed) else ""
     again = now + (_span(_text(step, "pollInterval")) or POLL)
-    wake = min(again, state.until) if state.until is not None else again
+    poll = Wake(again, f"step {step.name} checks its condition again")
+    wake = min(poll, _timeout(step, state) or poll)
     loads = verdict.references if isinstance(verdict, Needs) else ()
     return Step(replace(state, message=error), AwaitsCondition(state.until, error), wake, loads)
 
@@ -140,6 +141,11 @@ def _begin(step: StepSpec, default: timedelta | None, now: datetime, then: Calla
     if _on_timeout(step) is None:
         return _invalid(begun, f'with.onTimeout must be fail or skip, not "{_text(step, "onTimeout")}"', now)
     return then(replace(begun, until=now + span if span is not None else None))
+
+
+def _timeout(step: StepSpec, state: State) -> Wake | None:
+    end = "is skipped" if _on_timeout(step) == "skip" else "times out"
+    return Wake(state.until, f"step {step.name} {end}") if state.until is not None else None
 
 
 def _out_of_time(step: StepSpec, state: State, message: str, now: datetime) -> Step:

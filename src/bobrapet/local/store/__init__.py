@@ -14,6 +14,7 @@ from bobrapet.local.store.errors import (
     StoreUnavailable,
 )
 from bobrapet.local.store.feed import Change, ChangeType, Feed
+from bobrapet.local.store.reading import exists, holder, read
 from bobrapet.local.store.store import Key, Record, Store
 
 __all__ = [
@@ -30,4 +31,7 @@ __all__ = [
     "StoreFull",
     "StoreInUse",
     "StoreUnavailable",
+    "exists",
+    "holder",
+    "read",
 ]
