@@ -77,7 +77,7 @@ class Validator:
         def check(scene: Scene) -> Findings:
             if subject is None:
                 return check_manifest(given, scene, unknown_fields=False)
-            return check_object(subject, scene, old=before)
+            return check_object(subject, scene, old=before, wire=given)
 
         try:
             findings = await examine(check, subject, self._config(), self._readers)

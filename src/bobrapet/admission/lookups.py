@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from bobrapet.api import (
@@ -46,6 +47,7 @@ CONCURRENT: Final = 16
 
 _SECRET: Final = PartialObjectMetadata.of("v1", "Secret")  # its contents are none of our business
 _BY_NAME: Final = {kind.KIND: kind for kind in KINDS}
+_BY_KIND_AND_NAME: Final = attrgetter("kind", "namespace", "name")
 _CACHED: Final = frozenset({Engram, EngramTemplate, StepRun, Story, StoryRun})
 """Kinds that the reconcilers keep in the cache anyway; others would cost a watch each."""
 
@@ -74,15 +76,27 @@ class _Gathered:
     """Whether an answer depends on the cache, and may be old."""
 
     async def look_up(self, wanted: Iterable[Wanted]) -> list[KubernetesObject]:
-        gate = asyncio.Semaphore(CONCURRENT)
-        found = await asyncio.gather(*(self._one(each, gate) for each in sorted(set(wanted), key=str)))
+        ordered = sorted(set(wanted), key=_BY_KIND_AND_NAME)
+        near = [each for each in ordered if self._is_near(each)]
+        far = [each for each in ordered if not self._is_near(each)]
+        found = [await self._one(each) for each in near]  # answered from memory: tasks would cost more than they save
+        if far:
+            gate = asyncio.Semaphore(CONCURRENT)
+
+            async def through(each: Wanted) -> list[KubernetesObject]:
+                async with gate:
+                    return await self._one(each)
+
+            found += await asyncio.gather(*map(through, far))
         return [each for some in found for each in some]
 
-    async def _one(self, wanted: Wanted, gate: asyncio.Semaphore) -> list[KubernetesObject]:
+    def _is_near(self, wanted: Wanted) -> bool:
+        return self.reader is not self.live and _BY_NAME.get(wanted.kind) in _CACHED
+
+    async def _one(self, wanted: Wanted) -> list[KubernetesObject]:
         self.objects.settle(wanted)
         try:
-            async with gate:
-                found = await self._read(wanted)
+            found = await self._read(wanted)
         except (ControllerRuntimeError, TimeoutError, OSError) as error:
             self.failed[wanted] = error
             return []
@@ -145,9 +159,13 @@ async def _gather(
 def _engrams(story: Story) -> Iterator[Wanted]:
     """The Engrams that steps name, except in foreign namespaces, where the policy decides whether they are read."""
     own = story.metadata.namespace or ""
-    for step in (*story.spec.steps, *story.spec.compensations, *story.spec.finally_):
-        if step.ref is not None and (step.ref.namespace or "").strip() in ("", own):
-            yield Wanted(Engram.KIND, own, step.ref.name.strip())
+    names = {
+        step.ref.name
+        for step in (*story.spec.steps, *story.spec.compensations, *story.spec.finally_)
+        if step.ref is not None and (step.ref.namespace or "").strip() in ("", own)
+    }
+    for name in names:
+        yield Wanted(Engram.KIND, own, name.strip())
 
 
 def _template(engram: Engram) -> Wanted:

@@ -6,7 +6,7 @@ lists before it; only dependencies within a list can form a cycle. Rules: spec a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,11 +65,12 @@ def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, Iterable
     """
     lists = step_lists(spec)
     _check_names(findings, lists)
-    known: list[str] = []
+    known: dict[str, None] = {}
     for entry in lists:
-        known += [step.name for step in entry.steps]
+        known.update(dict.fromkeys(step.name for step in entry.steps))
         for path, step in entry.placed():
-            _check_needs(findings, path, step, known, lists)
+            if step.needs:
+                _check_needs(findings, path, step, known, lists)
         implicit = read if entry.name == "steps" else {}
         _check_cycle(findings, entry, implicit)
         _check_requires(findings, entry)
@@ -90,13 +91,12 @@ def _check_names(findings: Findings, lists: Sequence[StepList]) -> None:
                 first[step.name] = path
 
 
-def _check_needs(findings: Findings, path: str, step: Step, known: Sequence[str], lists: Sequence[StepList]) -> None:
-    names = set(known)
+def _check_needs(findings: Findings, path: str, step: Step, known: Collection[str], lists: Sequence[StepList]) -> None:
     for index, need in enumerate(step.needs):
         at = f"{path}.needs[{index}]"
         if need == step.name:
             findings.invalid(at, f"step {quoted(step.name)} cannot depend on itself in needs", need)
-        elif need not in names:
+        elif need not in known:
             later = next((entry.name for entry in lists if any(other.name == need for other in entry.steps)), None)
             why = f"; it belongs to {later}, which run later" if later else did_you_mean(need, known)
             findings.invalid(at, f"lists unknown dependency {quoted(need)}: no step named {quoted(need)}{why}", need)

@@ -25,6 +25,7 @@ from bobrapet.api import (
     Transport,
     TransportBinding,
 )
+from bobrapet.api.limits import MAX_OBJECT_BYTES
 from bobrapet.validation.catalog import check_engram_template, check_impulse_template
 from bobrapet.validation.claims import (
     check_effect_claim,
@@ -33,13 +34,16 @@ from bobrapet.validation.claims import (
     check_story_trigger_update,
 )
 from bobrapet.validation.engram import check_engram, check_impulse
-from bobrapet.validation.faults import Findings
+from bobrapet.validation.faults import FaultReason, Findings
 from bobrapet.validation.runs import check_step_run, check_step_run_status, check_story_run, check_story_run_update
 from bobrapet.validation.scene import Scene
 from bobrapet.validation.story import check_story
-from bobrapet.validation.structure import MAX_NESTING, check_structure, without_nulls
+from bobrapet.validation.structure import MAX_NESTING, check_structure, is_shallow, without_nulls
 from bobrapet.validation.transport import check_transport, check_transport_binding, check_transport_binding_update
-from bobrapet.validation.values import same_json
+from bobrapet.validation.values import json_size, same_json
+
+_MAX_LEVELS: Final = MAX_NESTING + 16
+"""Levels of a whole object: a free one with the fields that lead to it."""
 
 _OF: Final = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}
 _CREATE: Final[dict[type[KubernetesObject], Callable[[Any, Scene, Findings], None]]] = {
@@ -94,32 +98,55 @@ def check_manifest(
     return findings
 
 
-def check_object(object: KubernetesObject, scene: Scene, *, old: KubernetesObject | None = None) -> Findings:
-    """Every fault of an object that satisfies its CRD: what the webhook refuses, and what a controller reports."""
+def check_object(
+    object: KubernetesObject,
+    scene: Scene,
+    *,
+    old: KubernetesObject | None = None,
+    wire: Mapping[str, Any] | None = None,
+) -> Findings:
+    """Every fault of an object that satisfies its CRD: what the webhook refuses, and what a controller reports.
+
+    `wire` is the JSON form of `object`, for a caller that has it at hand.
+    """
     findings = Findings()
     try:
-        object.to_wire()
+        wire = object.to_wire() if wire is None else wire
+        too_deep = not is_shallow(wire, _MAX_LEVELS)
     except (ValueError, RecursionError):
+        too_deep = True
+    if too_deep:
         findings.invalid("", f"is nested too deeply; a free object has at most {MAX_NESTING} levels")
-        return findings
-    if old is None:
-        _create(object, scene, findings)
+    elif old is None:
+        _create(object, wire, scene, findings)
     else:
-        _update(object, old, scene, findings)
+        _update(object, old, wire, scene, findings)
     return findings
 
 
-def _create(object: KubernetesObject, scene: Scene, findings: Findings) -> None:
-    check = _CREATE.get(type(object))
-    if check is not None:
-        check(object, scene, findings)
+def _create(object: KubernetesObject, wire: Mapping[str, Any], scene: Scene, findings: Findings) -> None:
+    _judge(object, wire, scene, findings)
     if isinstance(object, StepRun):
         check_step_run_status(object, None, findings)
 
 
-def _update(new: KubernetesObject, old: KubernetesObject, scene: Scene, findings: Findings) -> None:
+def _judge(object: KubernetesObject, wire: Mapping[str, Any], scene: Scene, findings: Findings) -> None:
+    check = _CREATE.get(type(object))
+    if check is None:
+        return
+    if isinstance(object, Story | StepRun) and (size := json_size(wire)) > MAX_OBJECT_BYTES:
+        what = "story" if isinstance(object, Story) else object.KIND
+        text = f"{what} size of {size} bytes exceeds maximum allowed size of {MAX_OBJECT_BYTES}"
+        findings.add("", FaultReason.TOO_LONG, text)
+        return
+    check(object, scene, findings)
+
+
+def _update(
+    new: KubernetesObject, old: KubernetesObject, wire: Mapping[str, Any], scene: Scene, findings: Findings
+) -> None:
     deleting = new.metadata.deletion_timestamp is not None
-    unchanged = same_json(new.to_wire().get("spec"), old.to_wire().get("spec"))
+    unchanged = same_json(wire.get("spec"), old.to_wire().get("spec"))
     match new, old:
         case Engram(), _ if deleting:
             if not unchanged:
@@ -142,6 +169,4 @@ def _update(new: KubernetesObject, old: KubernetesObject, scene: Scene, findings
             check_transport_binding_update(new, old, findings)
     if unchanged and not isinstance(new, StoryTrigger | EffectClaim):
         return
-    check = _CREATE.get(type(new))
-    if check is not None:
-        check(new, scene, findings)
+    _judge(new, wire, scene, findings)

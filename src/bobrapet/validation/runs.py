@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from bobrapet.api import Engram, StepRun, Story, StoryRun, labels, names
 from bobrapet.api.env import STORAGE_REF
-from bobrapet.api.limits import MAX_OBJECT_BYTES
 from bobrapet.api.run_types import DownstreamTarget
 from bobrapet.validation.execution import check_retry, check_step_overrides
 from bobrapet.validation.faults import FaultReason, Findings, quoted
@@ -147,12 +146,6 @@ def check_pin(findings: Findings, path: str, what: str, pinned: str | None, actu
 
 def check_step_run(run: StepRun, scene: Scene, findings: Findings) -> None:
     """Adds to `findings` what is wrong with a StepRun's spec and the output that it carries."""
-    size = json_size(run.to_wire())
-    if size > MAX_OBJECT_BYTES:
-        findings.add(
-            "", FaultReason.TOO_LONG, f"StepRun size of {size} bytes exceeds maximum allowed size of {MAX_OBJECT_BYTES}"
-        )
-        return
     spec, own = run.spec, run.metadata.namespace or ""
     referrer = Referrer(RUNS, "StepRun", own)
     if not spec.story_run_ref.name.strip():

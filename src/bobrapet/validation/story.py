@@ -13,11 +13,10 @@ from typing import Any, Final
 
 from bobrapet.api import Engram, EngramTemplate, Story
 from bobrapet.api.enums import StepType, WorkloadMode
-from bobrapet.api.limits import MAX_OBJECT_BYTES
 from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
 from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
-from bobrapet.validation.faults import FaultReason, Findings, did_you_mean, quoted
+from bobrapet.validation.faults import Findings, did_you_mean, quoted
 from bobrapet.validation.graph import StepList, Upstream, branch_names, branches, check_graph, step_lists
 from bobrapet.validation.json_schema import InvalidSchema, compile_schema
 from bobrapet.validation.primitives import check_primitive
@@ -25,21 +24,18 @@ from bobrapet.validation.references import CORE, Referrer, Target
 from bobrapet.validation.scene import Scene
 from bobrapet.validation.streaming import check_streaming
 from bobrapet.validation.structure import check_step_structure
-from bobrapet.validation.templates import Scope, check_templates, steps_read
-from bobrapet.validation.values import check_against, check_duration, check_schema, check_size, deep_merge, json_size
+from bobrapet.validation.templates import Scope, Templates, check_templates
+from bobrapet.validation.values import check_against, check_duration, check_schema, check_size, deep_merge
 
 _BLOCK_HINT: Final = "Move large data into storage and refer to it (controller.max-story-with-block-size-bytes)"
 _BATCH_ONLY: Final = frozenset({StepType.WAIT, StepType.GATE})
+_READERS: Final = frozenset({StepType.EXECUTE_STORY, StepType.PARALLEL})
+"""Primitives that depend on the steps that their `with` reads, as Engrams do."""
+_NO_WORD: Final = re.compile(r"\W", re.ASCII)
 
 
 def check_story(story: Story, scene: Scene, findings: Findings) -> None:
     """Adds to `findings` what is wrong with `story`, or doubtful."""
-    size = json_size(story.to_wire())
-    if size > MAX_OBJECT_BYTES:
-        findings.add(
-            "", FaultReason.TOO_LONG, f"story size of {size} bytes exceeds maximum allowed size of {MAX_OBJECT_BYTES}"
-        )
-        return
     _StoryCheck(story, scene, findings).run()
 
 
@@ -49,6 +45,10 @@ class _Component:
 
     engram: Engram | None = None
     template: EngramTemplate | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.engram is not None and self.template is not None
 
     @property
     def mode(self) -> WorkloadMode | None:
@@ -72,6 +72,7 @@ class _StoryCheck:
         self._transports = {transport.name.strip() for transport in story.spec.transports}
         self._block_limit = scene.config.controller.max_story_block_bytes
         self._components: dict[tuple[str, str], _Component] = {}
+        self._reads: dict[str, list[Templates]] = {}
 
     def run(self) -> None:
         spec, findings = self._spec, self._findings
@@ -83,7 +84,7 @@ class _StoryCheck:
         for entry in step_lists(spec):
             for path, step in entry.placed():
                 self._step(entry, path, step)
-        reads = self._reads()
+        reads = self._reads_by_step()
         check_graph(findings, spec, {} if self._streaming else reads)
         self._doubtful_reads(reads)
         self._policy(spec.policy)
@@ -129,17 +130,28 @@ class _StoryCheck:
         static = Scope.REALTIME_STATIC if self._streaming else Scope.BATCH_RUNTIME
         condition = Scope.REALTIME_RUNTIME if self._streaming else Scope.BATCH_RUNTIME
         if step.if_ is not None:
-            check_templates(findings, f"{path}.if", step.if_, condition)
+            self._read(step, Templates.of(f"{path}.if", step.if_), condition)
         if step.idempotency_key_template is not None:
             at = f"{path}.idempotencyKeyTemplate"
             check_templates(findings, at, step.idempotency_key_template, Scope.BATCH_RUNTIME)
         if step.with_ is not None:
-            check_templates(findings, f"{path}.with", step.with_, static)
+            # What a wait or a stop reads when it is evaluated may be anything; a component waits for what it reads.
+            found = Templates.of(f"{path}.with", step.with_)
+            if step.ref is not None or step.type in _READERS:
+                self._read(step, found, static)
+            else:
+                found.check(findings, static)
         if step.runtime is not None:
             self._runtime(f"{path}.runtime", step, component)
         if step.post_execution is not None:
             at = f"{path}.postExecution.condition"
             check_templates(findings, at, step.post_execution.condition, Scope.BATCH_RUNTIME)
+
+    def _read(self, step: Step, found: Templates, scope: Scope) -> None:
+        """Checks templates, and notes which steps they read."""
+        found.check(self._findings, scope)
+        if found.places:
+            self._reads.setdefault(step.name, []).append(found)
 
     def _runtime(self, path: str, step: Step, component: _Component | None) -> None:
         always_on = component is not None and component.mode not in (None, WorkloadMode.JOB)
@@ -156,6 +168,9 @@ class _StoryCheck:
         """Finds Engram and template; None when the reference itself is refused."""
         namespace = (reference.namespace or "").strip() or self._namespace
         name = reference.name.strip()
+        known = self._components.get((namespace, name))
+        if known is not None and known.is_whole and namespace == self._namespace and not reference.version:
+            return known
         target = Target(CORE, "Engram", namespace, name)
         if not self._scene.may_refer(self._findings, path, self._referrer(), target):
             return None
@@ -225,39 +240,37 @@ class _StoryCheck:
 
     # What templates read
 
-    def _reads(self) -> dict[str, dict[str, str]]:
+    def _reads_by_step(self) -> dict[str, dict[str, str]]:
         """What the templates of each main step read: step -> path of the first template that does.
 
         A name of a branch counts as its parallel step, and a step is also known by its name with every other
         character made an underscore.
         """
-        names = [step.name for step in self._spec.steps]
-        aliases = {re.sub(r"\W", "_", name, flags=re.ASCII): name for name in names}
-        other_names = {**aliases, **branch_names(self._spec.steps)}
-        known = set(names)
+        steps = self._spec.steps
+        if not self._reads:
+            return {}
+        known = {step.name for step in steps}
+        other_names = {_NO_WORD.sub("_", name): name for name in known} | branch_names(steps)
         reads: dict[str, dict[str, str]] = {}
-        for index, step in enumerate(self._spec.steps):
-            path = f"spec.steps[{index}]"
-            sources: dict[str, Any] = {f"{path}.if": step.if_}
-            if step.ref is not None or step.type in (StepType.EXECUTE_STORY, StepType.PARALLEL):
-                sources[f"{path}.with"] = step.with_
-            reads[step.name] = {
-                name if name in known else other_names.get(name, name): where
-                for name, where in steps_read(sources).items()
-            }
+        for step in steps:
+            for found in self._reads.get(step.name, ()):
+                for name, where in found.steps():
+                    read = name if name in known else other_names.get(name, name)
+                    reads.setdefault(step.name, {}).setdefault(read, where)
         return reads
 
     def _doubtful_reads(self, reads: Mapping[str, Mapping[str, str]]) -> None:
-        names = [step.name for step in self._spec.steps]
         upstream = Upstream(self._spec.steps)
         for index, step in enumerate(self._spec.steps):
-            in_runtime = steps_read({f"spec.steps[{index}].runtime": step.runtime})
-            for read, path in {**in_runtime, **reads[step.name]}.items():
+            found = reads.get(step.name, {})
+            if step.runtime is not None:
+                found = {**dict(Templates.of(f"spec.steps[{index}].runtime", step.runtime).steps()), **found}
+            for read, path in found.items():
                 if read not in upstream:
                     self._findings.warn(
                         path,
                         f"step '{step.name}' references unknown step '{read}' in template expression"
-                        f"{did_you_mean(read, names)}",
+                        f"{did_you_mean(read, [step.name for step in self._spec.steps])}",
                     )
                 elif read != step.name and not upstream.runs_before(read, step.name):
                     self._findings.warn(

@@ -251,17 +251,19 @@ class _Walk:
             self._findings.invalid(path, f"{bound}, is {value}", value)
 
 
-def is_shallow(value: Any) -> bool:
-    """Whether a JSON value is nested at most `MAX_NESTING` levels; safe for any depth."""
-    pending = [(value, 0)]
-    while pending:
-        part, depth = pending.pop()
-        if isinstance(part, dict | list):
-            if depth >= MAX_NESTING:
-                return False
-            children = part.values() if isinstance(part, dict) else part
-            pending += [(child, depth + 1) for child in children]
-    return True
+def is_shallow(value: Any, levels: int = MAX_NESTING) -> bool:
+    """Whether a JSON value is nested at most `levels` levels; safe for any depth."""
+    layer = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(levels):
+        if not layer:
+            return True
+        layer = [
+            child
+            for part in layer
+            for child in (part.values() if isinstance(part, dict) else part)
+            if isinstance(child, (dict, list))
+        ]
+    return not layer
 
 
 def _member(path: str, name: str) -> str:
