@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import itertools
 import ssl
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -21,11 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.unit.admission.world import World, question  # noqa: E402
-from tests.unit.validation.builders import engram, story, template  # noqa: E402
+from tests.unit.validation.builders import engram, story, template, typed  # noqa: E402
 
 from bobrapet.admission import Defaulter, Url, Validator, webhook_configurations  # noqa: E402
 from bobrapet.admission.lookups import Readers  # noqa: E402
 from bobrapet.api import Story  # noqa: E402
+from bobrapet.runtime.client.interfaces import Reader  # noqa: E402
+from bobrapet.runtime.client.object import ObjectKey  # noqa: E402
 from bobrapet.runtime.envtest import LocalServing, PortLease  # noqa: E402
 from bobrapet.runtime.webhook import Options, Server  # noqa: E402
 from bobrapet.runtime.webhook.admission import Webhook  # noqa: E402
@@ -36,15 +40,45 @@ CONNECTIONS = 4
 
 
 def fifty_steps() -> dict[str, Any]:
-    """A chain: every step reads the one before it, in a condition and in an input."""
-    steps = ["name: s0, ref: {name: e0}, execution: {}"]
+    """A chain: every step reads the one before it, in a condition and in inputs, one of which must be an integer."""
+    steps = ["name: s0, ref: {name: e0}, execution: {}, with: {url: 'https://x'}"]
     for index in range(1, STEPS):
         before = f".steps.s{index - 1}.output"
         steps.append(
             f"name: s{index}, ref: {{name: e{index % ENGRAMS}}}, needs: [s{index - 1}], "
-            f"if: '{{{{ eq {before}.ok true }}}}', with: {{url: 'https://x/{{{{ {before}.body }}}}', n: {index}}}"
+            f"if: '{{{{ eq {before}.ok true }}}}', with: {{url: 'https://x/{{{{ {before}.body }}}}', n: {index}, "
+            f"page: '{{{{ {before}.next }}}}'}}"
         )
     return story(*steps)
+
+
+INPUTS = {
+    "type": "object",
+    "required": ["url"],
+    "properties": {
+        "url": {"type": "string", "minLength": 1},
+        "n": {"type": "integer", "minimum": 0},
+        "page": {"type": "integer"},
+        "method": {"enum": ["GET", "POST"], "default": "GET"},
+    },
+}
+
+
+class Cache:
+    """Typed objects in memory, as the informers of the manager keep them."""
+
+    def __init__(self, *manifests: dict[str, Any]) -> None:
+        self._objects = {(obj.KIND, obj.metadata.name): obj for obj in map(typed, manifests)}
+
+    async def get(self, cls: type[Any], key: ObjectKey, **options: Any) -> Any:
+        return self._objects[cls.KIND, key.name]
+
+
+def with_other_texts(given: dict[str, Any], number: int) -> dict[str, Any]:
+    """The same Story with templates that were never seen before."""
+    raw = msgspec.json.encode(given).replace(b"https://x/", b"https://x%d/" % number)
+    changed: dict[str, Any] = msgspec.json.decode(raw.replace(b".ok true", b".ok%d true" % number))
+    return changed
 
 
 async def measure(name: str, ask: Callable[[], Awaitable[None]], rounds: int, at_once: int = 1) -> None:
@@ -57,6 +91,7 @@ async def measure(name: str, ask: Callable[[], Awaitable[None]], rounds: int, at
             times.append((time.perf_counter() - began) * 1000)
 
     await ask()
+    gc.collect()
     began = time.perf_counter()
     cpu = time.process_time()
     await asyncio.gather(*(worker() for _ in range(at_once)))
@@ -67,20 +102,28 @@ async def measure(name: str, ask: Callable[[], Awaitable[None]], rounds: int, at
 
 
 async def main(rounds: int) -> None:
-    world = World(*(engram(f"e{index}") for index in range(ENGRAMS)), template())
-    readers = Readers(cached=world.cached, live=world.live)
+    around = [*(engram(f"e{index}") for index in range(ENGRAMS)), template(inputSchema=INPUTS)]
+    world = World(*around)
+    readers = Readers(cached=cast(Reader, Cache(*around)), live=world.live)
     validator = Webhook(Validator(Story, readers, lambda: world.config))
     defaulter = Webhook(Defaulter(Story, lambda: world.config))
-    asked = question(fifty_steps())
+    fifty_steps_once = fifty_steps()
+    asked = question(fifty_steps_once)
 
     async def judge() -> None:
         assert (await validator.handle(asked)).allowed
+
+    fresh = itertools.count()
+
+    async def judge_new_texts() -> None:
+        assert (await validator.handle(question(with_other_texts(fifty_steps_once, next(fresh))))).allowed
 
     async def fill() -> None:
         assert (await defaulter.handle(asked)).patches
 
     print(f"{STEPS}-step Story, {rounds} times{'/s':>21s} {'/s per core':>11s} {'p50 ms':>8s} {'p99 ms':>8s}")
     await measure("validate, handler", judge, rounds)
+    await measure("validate, texts never seen", judge_new_texts, rounds // 4)
     await measure("default, handler", fill, rounds)
     with tempfile.TemporaryDirectory() as folder, PortLease() as ports:
         serving = LocalServing.prepare(Path(folder), ports)

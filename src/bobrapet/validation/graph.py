@@ -68,9 +68,9 @@ def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, Iterable
     known: dict[str, None] = {}
     for entry in lists:
         known.update(dict.fromkeys(step.name for step in entry.steps))
-        for path, step in entry.placed():
-            if step.needs:
-                _check_needs(findings, path, step, known, lists)
+        for index, step in enumerate(entry.steps):
+            if step.needs and (step.name in step.needs or not known.keys() >= set(step.needs)):
+                _check_needs(findings, f"{entry.path}[{index}]", step, known, lists)
         implicit = read if entry.name == "steps" else {}
         _check_cycle(findings, entry, implicit)
         _check_requires(findings, entry)
@@ -78,6 +78,8 @@ def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, Iterable
 
 def _check_names(findings: Findings, lists: Sequence[StepList]) -> None:
     first: dict[str, str] = {}
+    if len({step.name for entry in lists for step in entry.steps}) == sum(len(entry.steps) for entry in lists):
+        return
     for entry in lists:
         for path, step in entry.placed():
             if step.name in first:
@@ -103,28 +105,37 @@ def _check_needs(findings: Findings, path: str, step: Step, known: Collection[st
 
 
 def _check_cycle(findings: Findings, entry: StepList, read: Mapping[str, Iterable[str]]) -> None:
+    if _is_in_order(entry.steps, read):
+        return
     names = {step.name for step in entry.steps}
-    edges = {
-        step.name: [
-            *(need for need in step.needs if need in names and need != step.name),
-            *sorted(other for other in read.get(step.name, ()) if other in names and other not in step.needs),
-        ]
-        for step in entry.steps
-    }
+    edges: dict[str, Sequence[str]] = {}
+    for step in entry.steps:
+        needs = [need for need in step.needs if need in names and need != step.name]
+        hidden = [other for other in read.get(step.name, ()) if other in names and other not in step.needs]
+        edges[step.name] = needs + sorted(hidden)
     reported: set[str] = set()
     for cycle in find_cycles(edges):
         if reported & set(cycle):
             continue
         reported |= set(cycle)
         index = next(index for index, step in enumerate(entry.steps) if step.name == cycle[0])
-        needs = set(entry.steps[index].needs)
-        hidden = "" if all(_needs(entry, a, b) for a, b in _around(cycle)) else " (templates that read a step count)"
+        note = "" if all(_needs(entry, a, b) for a, b in _around(cycle)) else " (templates that read a step count)"
         findings.invalid(
-            f"{entry.path}[{index}].needs" if needs else f"{entry.path}[{index}]",
+            f"{entry.path}[{index}].needs" if entry.steps[index].needs else f"{entry.path}[{index}]",
             f"{entry.name} contains a dependency cycle involving step(s): {', '.join(sorted(cycle))}; "
-            f"{' needs '.join([*cycle, cycle[0]])}{hidden}",
+            f"{' needs '.join([*cycle, cycle[0]])}{note}",
             cycle[0],
         )
+
+
+def _is_in_order(steps: Sequence[Step], read: Mapping[str, Iterable[str]]) -> bool:
+    """Whether every step stands below those that it depends on, as authors mostly write them: no cycle then."""
+    above: set[str] = set()
+    for step in steps:
+        if not above.issuperset(step.needs) or not above.issuperset(read.get(step.name, ())):
+            return False
+        above.add(step.name)
+    return True
 
 
 def _around(cycle: Sequence[str]) -> Iterator[tuple[str, str]]:

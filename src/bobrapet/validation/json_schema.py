@@ -20,6 +20,7 @@ import msgspec
 from bobrapet.api.limits import MAX_SCHEMA_DEFAULT_DEPTH
 from bobrapet.validation import schema_text
 from bobrapet.validation.schema_form import Dialect, InvalidSchema, dialect_of, normalise, require_bounded
+from bobrapet.validation.schema_stand_ins import REFERENCES, TEMPLATE, with_stand_ins
 
 __all__ = ["CompiledSchema", "InvalidSchema", "Stands", "Violation", "compile_schema"]
 
@@ -65,12 +66,13 @@ class Violation:
 class CompiledSchema:
     """A user's schema, ready for use. Made by `compile_schema`; safe to share."""
 
-    __slots__ = ("_dialect", "_engine", "_schema")
+    __slots__ = ("_dialect", "_engine", "_schema", "_wide")
 
     def __init__(self, schema: dict[str, Any], dialect: Dialect, engine: Any) -> None:
         self._schema = schema
         self._dialect = dialect
         self._engine = engine
+        self._wide: dict[Stands, Any] = {}
 
     def is_valid(self, value: Any, stands: Stands = Stands.REFERENCES) -> bool:
         """Whether `value` fits."""
@@ -94,9 +96,27 @@ class CompiledSchema:
         """
         return _filled(self._schema, value, MAX_SCHEMA_DEFAULT_DEPTH)
 
+    def _passes_with_stand_ins(self, value: Any, stands: Stands) -> bool:
+        """Whether it is certain that stand-ins make the value fit; no is no answer."""
+        if stands is Stands.NOTHING:
+            return False
+        if stands not in self._wide:
+            self._wide[stands] = self._widened(stands)
+        wide = self._wide[stands]
+        return wide is not None and wide.is_valid(value)
+
+    def _widened(self, stands: Stands) -> Any:
+        wide = with_stand_ins(self._schema, _WIDE[stands])
+        if wide is None:
+            return None
+        try:
+            return _engine(wide, self._dialect)
+        except (jsonschema_rs.ValidationError, ValueError, RecursionError):
+            return None
+
     def _violations(self, value: Any, stands: Stands) -> Iterator[Violation]:
         try:
-            if self._engine.is_valid(value):
+            if self._engine.is_valid(value) or self._passes_with_stand_ins(value, stands):
                 return
             size = len(msgspec.json.encode(value))
         except (ValueError, TypeError, RecursionError) as error:
@@ -129,6 +149,12 @@ _STAND_INS: Final[dict[Stands, schema_text.StandIn | None]] = {
 }
 
 
+_WIDE: Final[dict[Stands, tuple[dict[str, Any], ...]]] = {
+    Stands.REFERENCES: REFERENCES,
+    Stands.TEMPLATES: (*REFERENCES, TEMPLATE),
+}
+
+
 def compile_schema(schema: Mapping[str, Any]) -> CompiledSchema:
     """Compiles a user's schema, or finds it in the cache of the last 512.
 
@@ -149,18 +175,18 @@ def _compiled(text: bytes) -> CompiledSchema:
     dialect = dialect_of(given)
     schema = normalise(given, dialect)
     schema.pop("$schema", None)
-    engine = _ENGINES[dialect]
     try:
-        return CompiledSchema(
-            schema,
-            dialect,
-            engine(schema, offline=True, pattern_options=jsonschema_rs.RegexOptions()),
-        )
+        return CompiledSchema(schema, dialect, _engine(schema, dialect))
     except jsonschema_rs.ValidationError as error:
         pointer = "".join(f"/{_escaped(part)}" for part in error.instance_path)
         raise InvalidSchema(pointer, schema_text.of_schema_fault(schema, tuple(error.instance_path), error)) from None
     except (ValueError, RecursionError) as error:
         raise InvalidSchema("", f"cannot be compiled: {str(error)[:200]}") from None
+
+
+def _engine(schema: dict[str, Any], dialect: Dialect) -> Any:
+    """The deciding engine: fetches nothing, matches patterns in linear time."""
+    return _ENGINES[dialect](schema, offline=True, pattern_options=jsonschema_rs.RegexOptions())
 
 
 def _escaped(part: str | int) -> str:

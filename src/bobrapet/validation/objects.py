@@ -46,8 +46,7 @@ _MAX_LEVELS: Final = MAX_NESTING + 16
 """Levels of a whole object: a free one with the fields that lead to it."""
 
 _OF: Final = {(kind.API_VERSION, kind.KIND): kind for kind in KINDS}
-_CREATE: Final[dict[type[KubernetesObject], Callable[[Any, Scene, Findings], None]]] = {
-    Story: check_story,
+_CHECKS: Final[dict[type[KubernetesObject], Callable[[Any, Scene, Findings], None]]] = {
     Engram: check_engram,
     Impulse: check_impulse,
     EngramTemplate: check_engram_template,
@@ -111,16 +110,16 @@ def check_object(
     """
     findings = Findings()
     try:
-        wire = object.to_wire() if wire is None else wire
-        too_deep = not is_shallow(wire, _MAX_LEVELS)
+        given = object.to_wire() if wire is None else wire
+        too_deep = not is_shallow(given, _MAX_LEVELS)
     except (ValueError, RecursionError):
         too_deep = True
     if too_deep:
         findings.invalid("", f"is nested too deeply; a free object has at most {MAX_NESTING} levels")
     elif old is None:
-        _create(object, wire, scene, findings)
+        _create(object, given, scene, findings)
     else:
-        _update(object, old, wire, scene, findings)
+        _update(object, old, given, scene, findings)
     return findings
 
 
@@ -131,15 +130,15 @@ def _create(object: KubernetesObject, wire: Mapping[str, Any], scene: Scene, fin
 
 
 def _judge(object: KubernetesObject, wire: Mapping[str, Any], scene: Scene, findings: Findings) -> None:
-    check = _CREATE.get(type(object))
-    if check is None:
-        return
-    if isinstance(object, Story | StepRun) and (size := json_size(wire)) > MAX_OBJECT_BYTES:
+    size = json_size(wire) if isinstance(object, Story | StepRun) else 0
+    if size > MAX_OBJECT_BYTES:
         what = "story" if isinstance(object, Story) else object.KIND
         text = f"{what} size of {size} bytes exceeds maximum allowed size of {MAX_OBJECT_BYTES}"
         findings.add("", FaultReason.TOO_LONG, text)
-        return
-    check(object, scene, findings)
+    elif isinstance(object, Story):
+        check_story(object, scene, findings, size)
+    elif (check := _CHECKS.get(type(object))) is not None:
+        check(object, scene, findings)
 
 
 def _update(

@@ -10,7 +10,7 @@ from bobrapet.api import Engram, StepRun, Story, StoryRun, labels, names
 from bobrapet.api.env import STORAGE_REF
 from bobrapet.api.run_types import DownstreamTarget
 from bobrapet.validation.execution import check_retry, check_step_overrides
-from bobrapet.validation.faults import FaultReason, Findings, quoted
+from bobrapet.validation.faults import Findings, quoted
 from bobrapet.validation.json_schema import Stands
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target
 from bobrapet.validation.scene import Scene
@@ -21,7 +21,6 @@ from bobrapet.validation.values import (
     check_reference_maps,
     check_size,
     inline_limit,
-    json_size,
     same_json,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -87,6 +87,25 @@ def _children(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield keyword, value
 
 
+def map_children(schema: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """`schema` with every schema directly inside it changed. Boolean schemas, and what is none, stay."""
+
+    def each(child: Any) -> Any:
+        return change(child) if isinstance(child, dict) else child
+
+    result: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _MAPS and isinstance(value, dict):
+            result[keyword] = {name: each(child) for name, child in value.items()}
+        elif keyword in _LISTS and isinstance(value, list):
+            result[keyword] = [each(child) for child in value]
+        elif keyword in _ONE:
+            result[keyword] = each(value)
+        else:
+            result[keyword] = value
+    return result
+
+
 def require_bounded(schema: Any) -> None:
     """Refuses a schema that is no object, too deep, refers outside itself, or multiplies itself by references.
 
@@ -163,16 +182,7 @@ def normalise(schema: Any, dialect: Dialect = Dialect.DRAFT_2020_12) -> Any:
     """
     if not isinstance(schema, dict):
         return schema
-    result: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        if keyword in _MAPS and isinstance(value, dict):
-            result[keyword] = {name: normalise(child, dialect) for name, child in value.items()}
-        elif keyword in _LISTS and isinstance(value, list):
-            result[keyword] = [normalise(child, dialect) for child in value]
-        elif keyword in _ONE:
-            result[keyword] = normalise(value, dialect)
-        else:
-            result[keyword] = value
+    result = map_children(schema, lambda child: normalise(child, dialect))
     if isinstance(result.get("required"), bool):
         del result["required"]
     _lift_required(schema, result)

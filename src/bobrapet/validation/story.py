@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from bobrapet.api import Engram, EngramTemplate, Story
@@ -18,14 +19,14 @@ from bobrapet.api.story import Step, StoryPolicy, StorySpec
 from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
 from bobrapet.validation.faults import Findings, did_you_mean, quoted
 from bobrapet.validation.graph import StepList, Upstream, branch_names, branches, check_graph, step_lists
-from bobrapet.validation.json_schema import InvalidSchema, compile_schema
+from bobrapet.validation.json_schema import CompiledSchema, InvalidSchema, compile_schema
 from bobrapet.validation.primitives import check_primitive
 from bobrapet.validation.references import CORE, Referrer, Target
 from bobrapet.validation.scene import Scene
 from bobrapet.validation.streaming import check_streaming
 from bobrapet.validation.structure import check_step_structure
-from bobrapet.validation.templates import Scope, Templates, check_templates
-from bobrapet.validation.values import check_against, check_duration, check_schema, check_size, deep_merge
+from bobrapet.validation.templates import Scope, Templates, check_templates, read_template
+from bobrapet.validation.values import check_duration, check_schema, check_size, deep_merge, report_violations
 
 _BLOCK_HINT: Final = "Move large data into storage and refer to it (controller.max-story-with-block-size-bytes)"
 _BATCH_ONLY: Final = frozenset({StepType.WAIT, StepType.GATE})
@@ -34,21 +35,28 @@ _READERS: Final = frozenset({StepType.EXECUTE_STORY, StepType.PARALLEL})
 _NO_WORD: Final = re.compile(r"\W", re.ASCII)
 
 
-def check_story(story: Story, scene: Scene, findings: Findings) -> None:
-    """Adds to `findings` what is wrong with `story`, or doubtful."""
-    _StoryCheck(story, scene, findings).run()
+def check_story(story: Story, scene: Scene, findings: Findings, size: int | None = None) -> None:
+    """Adds to `findings` what is wrong with `story`, or doubtful. `size`: bytes of all of it, where they are known."""
+    _StoryCheck(story, scene, findings, size).run()
 
 
 @dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What the inputs of a component's steps must fit."""
+
+    schema: CompiledSchema
+    shared: Mapping[str, Any]
+    """The part of the Engram's own configuration that counts as inputs."""
+    owner: str
+    """Whose schema it is, for messages."""
+
+
+@dataclass(frozen=True)
 class _Component:
     """What a step's reference leads to, as far as it is there."""
 
     engram: Engram | None = None
     template: EngramTemplate | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        return self.engram is not None and self.template is not None
 
     @property
     def mode(self) -> WorkloadMode | None:
@@ -60,9 +68,22 @@ class _Component:
             return self.engram.spec.mode or WorkloadMode.JOB
         return supported[0]
 
+    @cached_property
+    def inputs(self) -> _Inputs | None:
+        """None: the steps may have any inputs. A schema that does not compile is the template's fault."""
+        template, engram = self.template, self.engram
+        if engram is None or template is None or not template.spec.input_schema:
+            return None
+        try:
+            compiled = compile_schema(template.spec.input_schema)
+        except InvalidSchema:
+            return None
+        shared = declared_only(engram.spec.with_ or {}, template.spec.input_schema)
+        return _Inputs(compiled, shared, f"EngramTemplate '{template.metadata.name}'")
+
 
 class _StoryCheck:
-    def __init__(self, story: Story, scene: Scene, findings: Findings) -> None:
+    def __init__(self, story: Story, scene: Scene, findings: Findings, size: int | None) -> None:
         self._story = story
         self._spec: StorySpec = story.spec
         self._scene = scene
@@ -71,24 +92,31 @@ class _StoryCheck:
         self._streaming = story.spec.is_streaming
         self._transports = {transport.name.strip() for transport in story.spec.transports}
         self._block_limit = scene.config.controller.max_story_block_bytes
+        self._may_have_large_blocks = size is None or size > self._block_limit
         self._components: dict[tuple[str, str], _Component] = {}
-        self._reads: dict[str, list[Templates]] = {}
+        self._reads: dict[str, dict[str, str]] = {}
+        """Step -> names that its templates read -> path of the first that does."""
+        self._runtime_reads: dict[str, dict[str, str]] = {}
 
     def run(self) -> None:
         spec, findings = self._spec, self._findings
         check_schema(findings, "spec.inputsSchema", spec.inputs_schema, "Story inputs schema")
         check_schema(findings, "spec.outputsSchema", spec.outputs_schema, "Story outputs schema")
         if spec.output is not None:
-            check_size(findings, "spec.output", spec.output, self._block_limit, _BLOCK_HINT)
+            self._block("spec.output", spec.output)
             check_templates(findings, "spec.output", spec.output, Scope.STORY_OUTPUT)
         for entry in step_lists(spec):
             for path, step in entry.placed():
                 self._step(entry, path, step)
-        reads = self._reads_by_step()
+        reads = self._reads_by_step(self._reads)
         check_graph(findings, spec, {} if self._streaming else reads)
         self._doubtful_reads(reads)
         self._policy(spec.policy)
         self._check_transports()
+
+    def _block(self, path: str, block: Mapping[str, Any]) -> None:
+        if self._may_have_large_blocks:
+            check_size(self._findings, path, block, self._block_limit, _BLOCK_HINT)
 
     # Steps
 
@@ -98,11 +126,12 @@ class _StoryCheck:
             findings.invalid(path, "must not set both ref and type")
         elif step.ref is None and step.type is None:
             findings.required(path, "must set either ref or type")
-        if self._streaming and step.type in _BATCH_ONLY:
+        if self._streaming and step.type is not None and step.type in _BATCH_ONLY:
             findings.invalid(f"{path}.type", f"{step.type} is only supported for batch stories", step.type)
         if step.with_ is not None:
-            check_size(findings, f"{path}.with", step.with_, self._block_limit, _BLOCK_HINT)
-        check_primitive(findings, path, step)
+            self._block(f"{path}.with", step.with_)
+        if step.type is not None:
+            check_primitive(findings, path, step)
         if step.type is StepType.EXECUTE_STORY:
             self._sub_story(f"{path}.with.storyRef", step)
         component = self._component(f"{path}.ref", step.ref) if step.ref is not None else None
@@ -111,9 +140,11 @@ class _StoryCheck:
             self._inputs(path, step, component)
         if step.transport is not None:
             self._transport_of_step(f"{path}.transport", step.transport)
-        check_overrides(findings, f"{path}.execution", step.execution)
-        for index, branch in enumerate(branches(step)):
-            self._branch(f"{path}.with.steps[{index}]", branch)
+        if step.execution is not None:
+            check_overrides(findings, f"{path}.execution", step.execution)
+        if step.type is StepType.PARALLEL:
+            for index, branch in enumerate(branches(step)):
+                self._branch(f"{path}.with.steps[{index}]", branch)
 
     def _branch(self, path: str, given: Mapping[str, Any]) -> None:
         if not check_step_structure(self._findings, path, given):
@@ -130,13 +161,13 @@ class _StoryCheck:
         static = Scope.REALTIME_STATIC if self._streaming else Scope.BATCH_RUNTIME
         condition = Scope.REALTIME_RUNTIME if self._streaming else Scope.BATCH_RUNTIME
         if step.if_ is not None:
-            self._read(step, Templates.of(f"{path}.if", step.if_), condition)
+            read_template(findings, f"{path}.if", step.if_, condition, self._reads.setdefault(step.name, {}))
         if step.idempotency_key_template is not None:
             at = f"{path}.idempotencyKeyTemplate"
             check_templates(findings, at, step.idempotency_key_template, Scope.BATCH_RUNTIME)
         if step.with_ is not None:
             # What a wait or a stop reads when it is evaluated may be anything; a component waits for what it reads.
-            found = Templates.of(f"{path}.with", step.with_)
+            found = Templates(f"{path}.with", step.with_)
             if step.ref is not None or step.type in _READERS:
                 self._read(step, found, static)
             else:
@@ -149,9 +180,8 @@ class _StoryCheck:
 
     def _read(self, step: Step, found: Templates, scope: Scope) -> None:
         """Checks templates, and notes which steps they read."""
-        found.check(self._findings, scope)
-        if found.places:
-            self._reads.setdefault(step.name, []).append(found)
+        if found.places or found.places is None:
+            found.read(self._findings, scope, self._reads.setdefault(step.name, {}))
 
     def _runtime(self, path: str, step: Step, component: _Component | None) -> None:
         always_on = component is not None and component.mode not in (None, WorkloadMode.JOB)
@@ -160,17 +190,19 @@ class _StoryCheck:
                 self._findings.warn(path, "runtime is allowed for now; it needs an Engram of mode deployment")
             else:
                 self._findings.invalid(path, "runtime is only supported for realtime stories or bridged realtime steps")
-        check_templates(self._findings, path, step.runtime, Scope.REALTIME_RUNTIME)
+        reads = self._runtime_reads.setdefault(step.name, {})
+        Templates(path, step.runtime).read(self._findings, Scope.REALTIME_RUNTIME, reads)
 
     # Engrams and Stories that steps refer to
 
     def _component(self, path: str, reference: EngramReference) -> _Component | None:
         """Finds Engram and template; None when the reference itself is refused."""
+        if not reference.namespace and not reference.version:
+            known = self._components.get((self._namespace, reference.name))
+            if known is not None and known.engram is not None and known.template is not None:
+                return known  # nothing was said about it before, and there is nothing to say now
         namespace = (reference.namespace or "").strip() or self._namespace
         name = reference.name.strip()
-        known = self._components.get((namespace, name))
-        if known is not None and known.is_whole and namespace == self._namespace and not reference.version:
-            return known
         target = Target(CORE, "Engram", namespace, name)
         if not self._scene.may_refer(self._findings, path, self._referrer(), target):
             return None
@@ -229,42 +261,39 @@ class _StoryCheck:
 
     def _inputs(self, path: str, step: Step, component: _Component) -> None:
         """The inputs that the step will have fit the template's inputSchema (decision 11)."""
-        template = component.template
-        if template is None or not template.spec.input_schema or component.engram is None:
+        inputs = component.inputs
+        if inputs is None:
             return
-        own = {**(step.with_ or {}), **(step.runtime or {})}
-        shared = declared_only(component.engram.spec.with_ or {}, template.spec.input_schema)
-        owner = f"EngramTemplate '{template.metadata.name}'"
-        at = f"{path}.with"
-        check_against(self._findings, at, deep_merge(shared, own), template.spec.input_schema, owner)
+        own = step.with_ or {}
+        if step.runtime:
+            own = {**own, **step.runtime}
+        if inputs.shared:
+            own = deep_merge(inputs.shared, own)
+        report_violations(self._findings, f"{path}.with", own, inputs.schema, inputs.owner)
 
     # What templates read
 
-    def _reads_by_step(self) -> dict[str, dict[str, str]]:
+    def _reads_by_step(self, reads: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         """What the templates of each main step read: step -> path of the first template that does.
 
         A name of a branch counts as its parallel step, and a step is also known by its name with every other
         character made an underscore.
         """
-        steps = self._spec.steps
-        if not self._reads:
-            return {}
-        known = {step.name for step in steps}
-        other_names = {_NO_WORD.sub("_", name): name for name in known} | branch_names(steps)
-        reads: dict[str, dict[str, str]] = {}
-        for step in steps:
-            for found in self._reads.get(step.name, ()):
-                for name, where in found.steps():
-                    read = name if name in known else other_names.get(name, name)
-                    reads.setdefault(step.name, {}).setdefault(read, where)
-        return reads
+        known = {step.name for step in self._spec.steps}
+        if all(known.issuperset(names) for names in reads.values()):
+            return {step: names for step, names in reads.items() if step in known}
+        other_names = {_NO_WORD.sub("_", name): name for name in known} | branch_names(self._spec.steps)
+        return {
+            step: {name if name in known else other_names.get(name, name): path for name, path in names.items()}
+            for step, names in reads.items()
+            if step in known
+        }
 
     def _doubtful_reads(self, reads: Mapping[str, Mapping[str, str]]) -> None:
         upstream = Upstream(self._spec.steps)
-        for index, step in enumerate(self._spec.steps):
-            found = reads.get(step.name, {})
-            if step.runtime is not None:
-                found = {**dict(Templates.of(f"spec.steps[{index}].runtime", step.runtime).steps()), **found}
+        in_runtime = self._reads_by_step(self._runtime_reads)
+        for step in self._spec.steps:
+            found = {**in_runtime.get(step.name, {}), **reads.get(step.name, {})}
             for read, path in found.items():
                 if read not in upstream:
                     self._findings.warn(
@@ -291,7 +320,7 @@ class _StoryCheck:
             at = f"{path}.timeouts.gracefulShutdownTimeout"
             check_duration(findings, at, policy.timeouts.graceful_shutdown_timeout)
         if policy.with_ is not None:
-            check_size(findings, f"{path}.with", policy.with_, self._block_limit, _BLOCK_HINT)
+            self._block(f"{path}.with", policy.with_)
             check_templates(findings, f"{path}.with", policy.with_, Scope.BATCH_RUNTIME)
         if policy.retries is not None:
             check_retry(findings, f"{path}.retries.stepRetryPolicy", policy.retries.step_retry_policy)

@@ -46,6 +46,7 @@ _NAMES: Final = {"object": "an object", "array": "a list", "string": "a string",
 MAX_NESTING: Final = 128
 """Levels of a free object: what templates are evaluated to, and what every encoder on the way can take."""
 
+_CONTAINERS: Final = frozenset({dict, list})
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
 
 
@@ -253,15 +254,15 @@ class _Walk:
 
 def is_shallow(value: Any, levels: int = MAX_NESTING) -> bool:
     """Whether a JSON value is nested at most `levels` levels; safe for any depth."""
-    layer = [value] if isinstance(value, (dict, list)) else []
+    layer = [value] if type(value) in _CONTAINERS else []
     for _ in range(levels):
         if not layer:
             return True
         layer = [
             child
             for part in layer
-            for child in (part.values() if isinstance(part, dict) else part)
-            if isinstance(child, (dict, list))
+            for child in (part.values() if type(part) is dict else part)
+            if type(child) in _CONTAINERS
         ]
     return not layer
 

@@ -5,8 +5,8 @@ Rules: spec expressions 11 and 12; the language itself is `bobrapet.expressions`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -28,50 +28,54 @@ class Scope(StrEnum):
     STORY_OUTPUT = "story-output"
 
 
-@dataclass(frozen=True, slots=True)
 class Templates:
     """The templates inside one value of a manifest, found in one walk."""
 
-    path: str
-    """Where the value stands in the manifest."""
-    value: Any
-    places: Sequence[tuple[str, str]]
-    """Path below the value, and text, of each template."""
-    is_plain: bool
-    """Whether it is enough to look at each template by itself: no wrapper with variables, no odd depth."""
+    __slots__ = ("path", "places", "value")
 
-    @classmethod
-    def of(cls, path: str, value: Any) -> Templates:
-        """Looks through `value`, which may be one string."""
+    def __init__(self, path: str, value: Any) -> None:
+        """Looks through `value`, which may be one string and stands at `path` in the manifest."""
+        self.path: Final = path
+        self.value: Final = value
+        self.places: list[tuple[str, str]] | None = []
+        """Path below the value, and text, of each template. None: one cannot look at each by itself."""
         if isinstance(value, str):
-            return cls(path, value, (("", value),) if "{{" in value else (), True)
-        if not isinstance(value, (dict, list)):
-            return cls(path, value, (), True)
-        places: list[tuple[str, str]] = []
-        if _walk(value, "", places, 0):
-            return cls(path, value, places, True)
-        return cls(path, value, [(where.removeprefix("$"), text) for where, text in templates(value)], False)
+            if "{{" in value:
+                self.places.append(("", value))
+        elif isinstance(value, (dict, list)) and not _walk(value, "", self.places, 0):
+            self.places = None
 
     def check(self, findings: Findings, scope: Scope) -> None:
         """Adds what is wrong with them in this scope."""
-        if not self.is_plain:
+        self.read(findings, scope, {})
+
+    def read(self, findings: Findings, scope: Scope, steps: dict[str, str]) -> None:
+        """As `check`; adds to `steps` each step that one of them reads, with the path of the first that does."""
+        places = self.places
+        if places is None:
             for problem in expressions.validate(self.value, expressions.SCOPES[scope]):
                 findings.invalid(_below(self.path, problem.where), _text(problem), problem.template or None)
+            for where, text in templates(self.value):
+                for name in _look(text, scope)[1]:
+                    steps.setdefault(name, _below(self.path, where))
             return
-        for where, text in self.places:
-            for problem in _problems(text, scope):
-                findings.invalid(f"{self.path}{where}", _text(problem), text)
+        for where, text in places:
+            read_template(findings, f"{self.path}{where}", text, scope, steps)
 
-    def steps(self) -> Iterator[tuple[str, str]]:
-        """Name of every step that one of them reads, with the path of the template."""
-        for where, text in self.places:
-            for name in _steps(text):
-                yield name, f"{self.path}{where}"
+
+def read_template(findings: Findings, path: str, text: str, scope: Scope, steps: dict[str, str]) -> None:
+    """Checks one text; adds to `steps` those that it reads, unless they are there."""
+    problems, names = _look(text, scope)
+    for problem in problems:
+        findings.invalid(path, _text(problem), text)
+    for name in names:
+        if name not in steps:
+            steps[name] = path
 
 
 def check_templates(findings: Findings, path: str, value: Any, scope: Scope) -> None:
     """Checks every string inside `value`, which may be one string."""
-    Templates.of(path, value).check(findings, scope)
+    Templates(path, value).check(findings, scope)
 
 
 def check_denied_functions(findings: Findings, path: str, value: Any) -> None:
@@ -112,29 +116,26 @@ def _walk(value: Any, where: str, places: list[tuple[str, str]], depth: int) -> 
     return plain
 
 
-# The same texts come back with every update of a Story, and with the next one made from the same draft.
+def _look(text: str, scope: Scope) -> tuple[Sequence[expressions.Problem], Sequence[str]]:
+    """What is wrong with one template in a scope, and which steps it reads."""
+    # The same texts come back with every update of a Story, and with the next one made from the same draft.
+    return _look_once(text, scope) if len(text) <= _MAX_CACHED_LENGTH else _look_now(text, scope)
 
 
-def _problems(text: str, scope: Scope) -> Sequence[expressions.Problem]:
-    return _cached_problems(text, scope) if len(text) <= _MAX_CACHED_LENGTH else _problems_now(text, scope)
+def _look_now(text: str, scope: Scope) -> tuple[Sequence[expressions.Problem], Sequence[str]]:
+    if _ONLY_PATHS.fullmatch(text):  # most templates; parsing finds nothing more in them
+        paths = _PATH.findall(text)
+        if _ROOTS[scope].issuperset(root for root, _ in paths):
+            return (), tuple({name: None for root, name in paths if root == "steps"})
+    problems = tuple(expressions.validate(text, expressions.SCOPES[scope]))
+    return problems, tuple({found.step: None for found in expressions.references(text) if found.step is not None})
 
 
-def _problems_now(text: str, scope: Scope) -> Sequence[expressions.Problem]:
-    return tuple(expressions.validate(text, expressions.SCOPES[scope]))
+_PATH: Final = re.compile(r"\{\{ ?\.?(inputs|steps|packet)\.([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)* ?\}\}", re.ASCII)
+_ONLY_PATHS: Final = re.compile(rf"[^{{]*(?:{_PATH.pattern}[^{{]*)+", re.ASCII)
+_ROOTS: Final = {scope: expressions.SCOPES[scope].roots for scope in Scope}
 
-
-_cached_problems: Final = lru_cache(maxsize=4096)(_problems_now)
-
-
-def _steps(text: str) -> Sequence[str]:
-    return _cached_steps(text) if len(text) <= _MAX_CACHED_LENGTH else _steps_now(text)
-
-
-def _steps_now(text: str) -> Sequence[str]:
-    return tuple({found.step: None for found in expressions.references(text) if found.step is not None})
-
-
-_cached_steps: Final = lru_cache(maxsize=4096)(_steps_now)
+_look_once: Final = lru_cache(maxsize=4096)(_look_now)
 
 
 def _below(path: str, where: str) -> str:

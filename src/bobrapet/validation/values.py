@@ -12,7 +12,7 @@ from bobrapet.api.env import CONFIGMAP_REF, SECRET_REF, STORAGE_REF, STORAGE_REF
 from bobrapet.api.limits import MAX_INLINE_BYTES, MIN_INLINE_BYTES
 from bobrapet.api.quantity import QuantityError, parse_quantity
 from bobrapet.validation.faults import FaultReason, Findings, did_you_mean, quoted
-from bobrapet.validation.json_schema import InvalidSchema, Stands, compile_schema
+from bobrapet.validation.json_schema import CompiledSchema, InvalidSchema, Stands, compile_schema
 from bobrapet.validation.schema_text import type_of
 
 MIN_POLL_INTERVAL: Final = 10 * MILLISECOND
@@ -115,7 +115,19 @@ def check_against(
         compiled = compile_schema(schema)
     except InvalidSchema:
         return
-    for violation in compiled.violations(value, stands):
+    report_violations(findings, path, value, compiled, owner, stands)
+
+
+def report_violations(
+    findings: Findings,
+    path: str,
+    value: Any,
+    schema: CompiledSchema,
+    owner: str,
+    stands: Stands = Stands.TEMPLATES,
+) -> None:
+    """`value` fits a schema of `owner` (for the message)."""
+    for violation in schema.violations(value, stands):
         where = violation.where
         at = f"{path}{where if where.startswith('[') else f'.{where}' if where else ''}"
         findings.invalid(at, f"{violation.message} (object is invalid against {owner} schema)")
@@ -178,7 +190,7 @@ def _check_object_reference(findings: Findings, path: str, value: Mapping[str, A
 
 def deep_merge(base: Any, over: Any) -> Any:
     """Objects merge key by key; everything else of `over` replaces. Neither input changes."""
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+    if not isinstance(base, dict) or not isinstance(over, dict):
         return over
     merged = dict(base)
     for key, value in over.items():

@@ -11,6 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bobrapet.validation.json_schema import InvalidSchema, Stands, compile_schema
+from bobrapet.validation.schema_form import Dialect, normalise
+from bobrapet.validation.schema_search import explain
+from bobrapet.validation.schema_stand_ins import TEMPLATE, with_stand_ins
+from bobrapet.validation.schema_text import is_reference, is_reference_or_template
 
 REQUEST = {
     "type": "object",
@@ -229,6 +233,48 @@ values = st.recursive(
 @given(schemas, values)
 def test_both_engines_give_the_same_verdict(schema: dict[str, Any], value: Any) -> None:
     assert compile_schema(schema).is_valid(value) == jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+stand_ins = st.sampled_from(
+    [
+        *("{{ inputs.a }}", " ${{ a }} ", "x {{ a }}"),
+        *({"$bubuStorageRef": "a"}, {"$bubuStorageRef": "a", "b": "c"}, {"$bubuStorageRef": 1}),
+        *({"$bubuSecretRef": "a"}, {"$bubuConfigMapRef": {}}, {"$bubuSecretRef": 1, "a": 2}),
+    ]
+)
+mixed_values = st.recursive(
+    stand_ins | st.sampled_from([None, True, 1, "a"]),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("abc"), inner, max_size=3)),
+    max_leaves=6,
+)
+schemas_with_definitions = st.builds(
+    lambda schema, definition: {**schema, "$defs": {"d": definition}, "propertyNames": {"maxLength": 20}},
+    schemas.map(lambda schema: {"anyOf": [schema, {"properties": {"a": {"$ref": "#/$defs/d"}}}], "minProperties": 1}),
+    schemas,
+)
+
+
+@given(schemas | schemas_with_definitions, mixed_values, st.sampled_from([Stands.REFERENCES, Stands.TEMPLATES]))
+def test_what_stands_for_a_value_is_judged_alike_by_the_fast_and_the_explaining_way(
+    schema: dict[str, Any], value: Any, stands: Stands
+) -> None:
+    compiled = compile_schema(schema)
+    accepts = {Stands.REFERENCES: is_reference, Stands.TEMPLATES: is_reference_or_template}[stands]
+    searched = not explain(normalise(schema), Dialect.DRAFT_2020_12, value, accepts, 1)
+    assert compiled.is_valid(value, stands) == searched
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"$ref": "#/properties/b"}, "b": {"type": "integer"}}},
+        {"properties": {"a": {"type": "integer"}}, "unevaluatedProperties": False},
+        {"$defs": {"x": {"$anchor": "y", "type": "integer"}}, "properties": {"a": {"$ref": "#y"}}},
+    ],
+)
+def test_schemas_that_cannot_be_widened_accept_stand_ins_all_the_same(schema: dict[str, Any]) -> None:
+    assert with_stand_ins(schema, (TEMPLATE,)) is None
+    assert said(schema, {"a": "{{ inputs.a }}"}, Stands.TEMPLATES) == []
 
 
 @given(

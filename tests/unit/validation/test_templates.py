@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bobrapet import expressions
+from bobrapet.validation import Findings
+from bobrapet.validation.templates import Scope, Templates, read_template
 from tests.unit.validation.builders import engram, faults, one_fault, scene, story, template, warnings
 
 COMPONENTS = scene(engram(), template())
@@ -12,8 +19,8 @@ FETCH = "name: fetch"
 
 @pytest.mark.spec("admission-37")
 def test_a_condition_may_read_what_it_needs() -> None:
-    given = story(FETCH, 'name: b, needs: [fetch], if: "{{ eq .steps.fetch.output.ok true }}"')
-    assert warnings(given) == []
+    written = story(FETCH, 'name: b, needs: [fetch], if: "{{ eq .steps.fetch.output.ok true }}"')
+    assert warnings(written) == []
 
 
 @pytest.mark.spec("admission-38")
@@ -25,8 +32,8 @@ def test_an_unknown_step_in_a_template_warns_with_its_place() -> None:
 
 @pytest.mark.spec("admission-39")
 def test_a_step_that_is_not_upstream_warns() -> None:
-    given = story(FETCH, 'name: b, ref: {name: e}, with: {a: [x, "{{ steps.fetch.outputs.id }}"]}')
-    assert warnings(given, COMPONENTS) == [
+    written = story(FETCH, 'name: b, ref: {name: e}, with: {a: [x, "{{ steps.fetch.outputs.id }}"]}')
+    assert warnings(written, COMPONENTS) == [
         "spec.steps[1].with.a[1]: step 'b' references step 'fetch' which is not in its upstream dependency chain; "
         "add it to needs"
     ]
@@ -39,8 +46,8 @@ def test_an_alias_and_a_branch_are_known_names() -> None:
 
 
 def test_a_cycle_through_a_template_is_refused() -> None:
-    given = story('name: a, if: "{{ steps.b.output.ok }}"', "name: b, needs: [a]")
-    assert "a needs b needs a (templates that read a step count)" in one_fault(given)
+    written = story('name: a, if: "{{ steps.b.output.ok }}"', "name: b, needs: [a]")
+    assert "a needs b needs a (templates that read a step count)" in one_fault(written)
     own = story('name: a, if: "{{ steps.a.output.ok }}"')
     assert "a needs a" in one_fault(own)
 
@@ -87,10 +94,40 @@ def test_policy_inputs_are_checked() -> None:
 
 
 def test_output_and_post_execution_are_checked() -> None:
-    given = story(
+    written = story(
         "name: a, ref: {name: e}, postExecution: {condition: '{{ steps.a.output.ok'}", output={"x": "{{ packet.y }}"}
     )
-    assert [fault.split(":")[0] for fault in faults(given, COMPONENTS)] == [
+    assert [fault.split(":")[0] for fault in faults(written, COMPONENTS)] == [
         "spec.output.x",
         "spec.steps[0].postExecution.condition",
     ]
+
+
+_pieces = st.sampled_from(
+    [
+        *("{{ inputs.a }}", "{{.steps.a.output.b}}", "{{ steps.a }}", "{{ steps.if.output }}", "{{ packet.x }}"),
+        *("{{inputs}}", "{{ foo.a }}", "{{ .inputs.a.end }}", "{{- inputs.a }}", "{{ inputs.1 }}", "{{ now }}"),
+        *("{{ steps.a-b.output }}", "{{ inputs.é }}", "{{ inputs.nil.true }}", "{{ . }}", "{{ inputs. a }}"),
+        *("text }} ", "{ ", "{{", "{{\n.inputs.x }}"),
+    ]
+)
+
+
+@given(st.lists(_pieces, max_size=3).map("".join), st.sampled_from(list(Scope)))
+def test_a_quick_look_at_paths_finds_what_parsing_finds(text: str, scope: Scope) -> None:
+    found, steps = Findings(), dict[str, str]()
+    read_template(found, "at", text, scope, steps)
+    parsed = expressions.validate(text, expressions.SCOPES[scope])
+    assert [fault.value for fault in found.faults] == [problem.template for problem in parsed]
+    assert list(steps) == list(dict.fromkeys(r.step for r in expressions.references(text) if r.step))
+
+
+def test_templates_are_found_in_any_depth_and_beside_variables() -> None:
+    deep: dict[str, Any] = {"x": "{{ steps.deep.output }} {{ .foo }}"}
+    for _ in range(40):
+        deep = {"a": [deep]}
+    wrapped = {"$bubuTemplate": "{{ .mine.a }} {{ steps.w.output }}", "$bubuTemplateVars": {"mine": {"a": 1}}}
+    found, steps = Findings(), dict[str, str]()
+    Templates("at", {"deep": deep, "wrapped": wrapped}).read(found, Scope.BATCH_RUNTIME, steps)
+    assert set(steps) == {"deep", "w"}
+    assert ["foo" in fault.message for fault in found.faults] == [True]
