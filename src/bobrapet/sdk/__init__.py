@@ -20,10 +20,11 @@ imported then.
 """
 
 from bobrapet.sdk.context import Context
-from bobrapet.sdk.engram import Engram, engram
+from bobrapet.sdk.engram import Engram, SecretNeed, engram
 from bobrapet.sdk.environment import StepIdentity
 from bobrapet.sdk.errors import (
     Cancelled,
+    EffectLost,
     EngramError,
     Interrupted,
     RateLimitedError,
@@ -36,12 +37,14 @@ from bobrapet.sdk.secrets import Secret
 __all__ = [
     "Cancelled",
     "Context",
+    "EffectLost",
     "Engram",
     "EngramError",
     "Interrupted",
     "RateLimitedError",
     "RetryError",
     "Secret",
+    "SecretNeed",
     "StepIdentity",
     "StepTimeout",
     "TerminalError",

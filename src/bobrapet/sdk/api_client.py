@@ -1,4 +1,4 @@
-"""The two calls of a component over HTTP.
+"""The calls of a component over HTTP.
 
 The standard library's connection is enough for them, and halves the start-up cost of a larger HTTP library.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -17,49 +18,79 @@ from bobrapet.sdk.environment import StepIdentity
 from bobrapet.sdk.step_run_api import Refused, Unreachable
 
 _ANSWER_LIMIT = 16 << 20
+_MERGE_PATCH = "application/merge-patch+json"
+_JSON = "application/json"
 
 
-class HttpStepRunApi:
-    """One connection, kept for both calls and made again when it broke."""
+class HttpComponentApi:
+    """One connection, kept for all calls and made again when it broke. For one thread at a time."""
 
     def __init__(self, credentials: Credentials, step: StepIdentity, *, timeout: float, user_agent: str = "") -> None:
         self._credentials = credentials
-        self._path = (
-            f"{credentials.prefix}/apis/runs.bubustack.io/v1alpha1/namespaces/{step.namespace}/stepruns/{step.step_run}"
-        )
+        self._namespace = f"{credentials.prefix}/apis/runs.bubustack.io/v1alpha1/namespaces/{quote(step.namespace)}"
+        self._step_run = f"{self._namespace}/stepruns/{quote(step.step_run)}"
         self._timeout = timeout
         self._user_agent = user_agent or f"bobrapet-sdk-python/{__version__}"
         self._connection: http.client.HTTPConnection | None = None
 
     def get(self) -> dict[str, Any]:
-        answer = msgspec.json.decode(self._request("GET", self._path))
-        if not isinstance(answer, dict):
-            raise Refused(200, "the StepRun is no JSON object")
-        return answer
+        return self._object("GET", self._step_run)
 
     def patch_status(self, patch: Mapping[str, Any]) -> None:
-        self._request("PATCH", f"{self._path}/status", msgspec.json.encode(patch))
+        self._request("PATCH", f"{self._step_run}/status", patch, _MERGE_PATCH)
+
+    def get_claim(self, name: str) -> dict[str, Any]:
+        return self._object("GET", f"{self._namespace}/effectclaims/{quote(name)}")
+
+    def create_claim(self, claim: Mapping[str, Any]) -> dict[str, Any]:
+        return self._object("POST", f"{self._namespace}/effectclaims", claim)
+
+    def update_claim(self, claim: Mapping[str, Any]) -> dict[str, Any]:
+        return self._object("PUT", f"{self._namespace}/effectclaims/{quote(claim['metadata']['name'])}", claim)
+
+    def create_story_run(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        return self._object("POST", f"{self._namespace}/storyruns", run)
+
+    def list_story_runs(self, selector: str) -> list[dict[str, Any]]:
+        answer = self._object("GET", f"{self._namespace}/storyruns?{urlencode({'labelSelector': selector})}")
+        return [dict(item) for item in answer.get("items") or ()]
+
+    def patch_story_run(self, name: str, patch: Mapping[str, Any]) -> None:
+        self._request("PATCH", f"{self._namespace}/storyruns/{quote(name)}", patch, _MERGE_PATCH)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
+    def _object(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        answer = msgspec.json.decode(self._request(method, path, body))
+        if not isinstance(answer, dict):
+            raise Refused(200, f"the answer to {method} {path} is no JSON object")
+        return answer
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, content_type: str = _JSON
+    ) -> bytes:
+        headers = {"Accept": _JSON, "User-Agent": self._user_agent}
+        data = None
         if body is not None:
-            headers["Content-Type"] = "application/merge-patch+json"
+            headers["Content-Type"] = content_type
+            data = msgspec.json.encode(body)
         try:
             token = self._credentials.token()
             if token:
                 headers["Authorization"] = f"Bearer {token}"
             connection = self._connection or self._connect()
-            connection.request(method, path, body, headers)
+            connection.request(method, path, data, headers)
             response = connection.getresponse()
             answer = response.read(_ANSWER_LIMIT)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
+        except BaseException:
+            self.close()  # interrupted between question and answer: the next answer would be the wrong one
+            raise
         if response.status >= 300:
             raise Refused(
                 response.status, _reason(answer, response.reason), _seconds(response.getheader("Retry-After"))

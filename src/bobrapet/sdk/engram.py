@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeVar, get_args, get_origin, get_type_hints, overload
+
+import msgspec
 
 from bobrapet.sdk.context import Context
+
+DEFAULT_GRACE = 25.0
+"""Kubernetes kills 30 s after SIGTERM by default; reporting takes its part of them."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """What a component takes and gives. `input` or `context` is None where the function does not ask for it."""
 
     parameters: tuple[str, ...]
@@ -25,15 +28,39 @@ class Signature:
     output_type: Any
 
 
+class SecretNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that a component uses, as its template tells the engine."""
+
+    description: str = ""
+    keys: tuple[str, ...] = ()
+    """Keys that the Kubernetes Secret must have. None: whatever it has."""
+    required: bool = False
+    mount: Literal["env", "file"] = "file"
+    """How the keys reach the process. `ctx.secrets` reads both alike; files follow no process into its children."""
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What the code of a component cannot say and its EngramTemplate must: see `engram`."""
+
+    version: str = "0.1.0"
+    image: str = ""
+    secrets: Mapping[str, SecretNeed] = {}
+    rights: Sequence[Mapping[str, Any]] = ()
+    timeout: str = ""
+    max_retries: int | None = None
+    grace: float = DEFAULT_GRACE
+
+
 class Engram(Generic[P, R]):
     """A component: still the function, callable as such in a test, and able to run as a step.
 
     `fetch.main()` at the end of its module makes it `python -m package.module`.
     """
 
-    def __init__(self, function: Callable[P, R], name: str) -> None:
+    def __init__(self, function: Callable[P, R], name: str, about: About | None = None) -> None:
         self.function = function
         self.name = name
+        self.about = about or About()
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
         self.__wrapped__ = function
@@ -60,14 +87,68 @@ class Engram(Generic[P, R]):
         sys.exit(run_step(self))
 
 
-def engram(function: Callable[P, R]) -> Engram[P, R]:
+@overload
+def engram(function: Callable[P, R], /) -> Engram[P, R]: ...
+@overload
+def engram(
+    *,
+    name: str = "",
+    version: str = "0.1.0",
+    image: str = "",
+    secrets: Mapping[str, SecretNeed] | None = None,
+    rights: Sequence[Mapping[str, Any]] = (),
+    timeout: str = "",
+    max_retries: int | None = None,
+    grace: float = DEFAULT_GRACE,
+) -> Callable[[Callable[P, R]], Engram[P, R]]: ...
+def engram(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str = "",
+    version: str = "0.1.0",
+    image: str = "",
+    secrets: Mapping[str, SecretNeed] | None = None,
+    rights: Sequence[Mapping[str, Any]] = (),
+    timeout: str = "",
+    max_retries: int | None = None,
+    grace: float = DEFAULT_GRACE,
+) -> Engram[P, R] | Callable[[Callable[P, R]], Engram[P, R]]:
     """Makes a component of a function `(input: Input, ctx: Context[Config]) -> Output`, sync or async.
 
     Both parameters may be left out. Input, Config and Output are dataclasses, TypedDicts, msgspec Structs, pydantic
     models or plain dicts; `ctx` is known by its annotation. An exception fails the step: an `EngramError` says itself
     whether another attempt makes sense, any other is terminal.
+
+    The arguments are for the EngramTemplate that `bobrapet engram template` prints; running needs none of them:
+
+    name         of the template. Default: the function's name, with dashes
+    version      of the template
+    image        that runs the component
+    secrets      by logical name
+    rights       RBAC rules that it needs besides those of every component, for example to start Stories
+    timeout      recommended time limit of a step, a Go duration
+    max_retries  recommended retries of a step
+
+    and one that counts while it runs:
+
+    grace        seconds to clean up after SIGTERM or the time limit; then the step is reported as interrupted and the
+                 process ends, whatever the function does. Keep it below the pod's terminationGracePeriodSeconds
     """
-    return Engram(function, function.__name__)
+    about = About(
+        version=version,
+        image=image,
+        secrets=secrets or {},
+        rights=rights,
+        timeout=timeout,
+        max_retries=max_retries,
+        grace=grace,
+    )
+
+    def make(function: Callable[P, R]) -> Engram[P, R]:
+        return Engram(function, name or function.__name__.strip("_").replace("_", "-"), about)
+
+    return make if function is None else make(function)
 
 
 def _signature(function: Callable[..., Any] | Callable[..., Awaitable[Any]]) -> Signature:

@@ -14,6 +14,7 @@ from bobrapet.sdk.secrets import Secret, expand_secrets
 
 DEFAULT_STEP_TIMEOUT = 1800.0
 _CONFIG_OVERRIDE = "BUBU_CONFIG_"
+_BATCH = frozenset({"", "job", "batch", "hybrid"})
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on", "debug"})
 
 
@@ -38,6 +39,14 @@ class StepIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bytes of JSON that may stand in a StepRun's status for one signal and for the details of one effect."""
+
+    signal_payload: int = 8192
+    effect_details: int = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """A step's surroundings, read once at the start."""
 
@@ -57,11 +66,14 @@ class Environment:
 
     request_timeout: float = 30.0
     patch_retries: int = 5
+    user_agent: str = ""
+    limits: Limits = Limits()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Environment:
         """Raises EnvironmentInvalid, naming the variable, when the process was not started as a step."""
         step = identity(environ)
+        _check_mode(environ.get("BUBU_EXECUTION_MODE", ""))
         return cls(
             step=step,
             inputs=_json_object(environ, "BUBU_TRIGGER_DATA"),
@@ -72,7 +84,12 @@ class Environment:
             debug=environ.get("BUBU_DEBUG", "").strip().lower() in _TRUE,
             operation_timeout=_seconds(environ, "BUBU_K8S_OPERATION_TIMEOUT", 30.0),
             request_timeout=_positive(_seconds(environ, "BUBU_K8S_TIMEOUT", 30.0), 30.0),
-            patch_retries=_integer(environ, "BUBU_K8S_PATCH_MAX_RETRIES") or 5,
+            patch_retries=_count(environ, "BUBU_K8S_PATCH_MAX_RETRIES", 5),
+            user_agent=environ.get("BUBU_K8S_USER_AGENT", "").strip(),
+            limits=Limits(
+                signal_payload=_count(environ, "BUBU_SIGNAL_MAX_PAYLOAD_BYTES", 8192),
+                effect_details=_count(environ, "BUBU_EFFECT_MAX_DETAILS_BYTES", 8192),
+            ),
         )
 
 
@@ -90,6 +107,14 @@ def identity(environ: Mapping[str, str]) -> StepIdentity:
         pod=environ.get("BUBU_POD_NAME", ""),
         attempt=_integer(environ, "BUBU_STEP_ATTEMPT"),
     )
+
+
+def _check_mode(mode: str) -> None:
+    """Empty, `job`, `batch` and `hybrid` are a step with a beginning and an end (workloads 20.4)."""
+    if mode.strip().lower() not in _BATCH:
+        raise EnvironmentInvalid(
+            f"BUBU_EXECUTION_MODE={mode}: this component runs as a batch step; give its Engram mode: job"
+        )
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:
@@ -131,6 +156,11 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
 
 def _positive(seconds: float, default: float) -> float:
     return seconds if seconds > 0 else default
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    number = _integer(environ, name)
+    return default if number is None or number < 0 else number
 
 
 def _integer(environ: Mapping[str, str], name: str) -> int | None:

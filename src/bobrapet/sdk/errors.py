@@ -8,10 +8,11 @@
         ├── EnvironmentInvalid   the process was not started as a step
         ├── ConfigInvalid        configuration does not fit the declared type
         ├── InputInvalid         the input does not fit the declared type
-        └── OutputInvalid        the result is no JSON object, or too large for the status
+        └── OutputInvalid        the result is no JSON object, does not fit the declared type, or is too large
     Interrupted              a BaseException: `except Exception` in a component does not swallow it
     ├── Cancelled            SIGTERM: the step is cancelled, or its node goes away
-    └── StepTimeout          the step's time limit passed
+    ├── StepTimeout          the step's time limit passed
+    └── EffectLost           another process took over the claim on the effect that is being made
 
 Classes and types are those of the structured error v1 (workloads 24.4): an error is classified by the stage that raised
 it, never by its text.
@@ -114,3 +115,8 @@ class StepTimeout(Interrupted):
     type = "timeout"
     exit_code = 124
     code = "TIMEOUT"
+
+
+class EffectLost(Interrupted):
+    exit_code = 1
+    code = "EFFECT_LOST"

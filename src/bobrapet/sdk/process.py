@@ -1,7 +1,7 @@
 """The life of a step's process: environment in, function, status patch out, exit code.
 
-SIGTERM and the step's time limit interrupt the function by an exception, in whatever it is waiting for. Code that never
-comes back to the interpreter cannot be interrupted so; the engine kills the pod at the same limit.
+SIGTERM and the step's time limit interrupt the function by an exception, in whatever it is waiting for, and give it
+time to clean up. What has not ended by then is reported as interrupted all the same, and the process ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from threading import Lock, Timer
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bobrapet.sdk.codec import decode, encode
 from bobrapet.sdk.context import Context
@@ -23,60 +24,87 @@ from bobrapet.sdk.errors import (
     Interrupted,
     OutputInvalid,
 )
-from bobrapet.sdk.interrupts import Interrupts
+from bobrapet.sdk.interrupts import Interrupts, ProcessInterrupts
+from bobrapet.sdk.link import Link
 from bobrapet.sdk.log import Log, adopt_standard_logging
 from bobrapet.sdk.outcome import EXIT_UNREPORTED, Failed, Outcome, Succeeded, failure, status_patch
-from bobrapet.sdk.report import Fenced, Reporter, ReportError, ReportTooLarge
+from bobrapet.sdk.report import Fenced, ReportError, ReportTooLarge
+from bobrapet.sdk.step_run_api import ComponentApi
 
 if TYPE_CHECKING:
     from bobrapet.sdk.engram import Engram, Signature
 
 EXIT_NOT_A_STEP = 2
 
-Report = Callable[[Mapping[str, Any]], None]
-"""Merges a status into the StepRun; raises ReportError."""
+Connect = Callable[[], ComponentApi]
 
 
 def run_step(
     component: Engram[..., Any],
     environ: Mapping[str, str] = os.environ,
-    report: Report | None = None,
+    *,
+    connect: Connect | None = None,
+    interrupts: Callable[[Environment], Interrupts] | None = None,
+    log_to: TextIO | None = None,
 ) -> int:
     """Runs `component` as the step that `environ` describes. Returns the process's exit code.
 
-    `report` replaces the API server, for tests.
+    `connect` replaces the API server, `interrupts` the signals of the process, `log_to` stderr: for tests.
     """
     try:
         step = identity(environ)
     except EnvironmentInvalid as error:
         print(f"{component.name}: {error}", file=sys.stderr)
         return EXIT_NOT_A_STEP
+    broken: EnvironmentInvalid | None = None
     try:
         environment = Environment.from_environ(environ)
     except EnvironmentInvalid as error:
-        environment = Environment(step=step, started_at=environ.get("BUBU_STARTED_AT", ""))
-        outcome: Outcome = failure(error)
-        log = Log(step)
-        log.error("the step cannot start", error=str(error))
-    else:
-        hidden = tuple(value for secret in environment.secrets.values() for value in secret.values())
-        log = Log(step, debug=environment.debug, secrets=hidden)
+        environment, broken = Environment(step=step, started_at=environ.get("BUBU_STARTED_AT", "")), error
+    hidden = tuple(value for secret in environment.secrets.values() for value in secret.values())
+    log = Log(step, debug=environment.debug, secrets=hidden, stream=log_to)
+    link = Link(
+        connect or _connector(environment, environ),
+        step,
+        retries=environment.patch_retries,
+        budget=environment.operation_timeout,
+    )
+    ending = _Ending(environment, log, link, hidden, component.about.grace)
+    try:
+        if broken is not None:
+            log.error("the step cannot start", error=str(broken))
+            return ending.reported(failure(broken))
         adopt_standard_logging(log, debug=environment.debug)
-        outcome = _run(component, environment, log, hidden)
-    return _report(outcome, environment, log, report or _reporter(environment, environ))
+        delivery = interrupts(environment) if interrupts else ProcessInterrupts(environment.timeout)
+        if interrupts is None:
+            delivery.on_delivery = ending.expect
+        return ending.reported(_run(component, environment, log, hidden, link, delivery))
+    finally:
+        link.close()
 
 
-def _run(component: Engram[..., Any], environment: Environment, log: Log, hidden: tuple[str, ...]) -> Outcome:
+def _run(
+    component: Engram[..., Any],
+    environment: Environment,
+    log: Log,
+    hidden: tuple[str, ...],
+    link: Link,
+    interrupts: Interrupts,
+) -> Outcome:
     """The function's outcome; never raises, except for KeyboardInterrupt and the like."""
     try:
-        with Interrupts(environment.timeout) as interrupts:
-            arguments = _arguments(component.signature(), environment, log)
+        with interrupts:
+            signature = component.signature()
+            context = _context(signature, environment, log, link, interrupts)
+            arguments = _arguments(signature, environment, context)
             if component.is_async:
                 result = _run_coroutine(component.function(**arguments), interrupts)
             else:
                 result = component.function(**arguments)
             interrupts.settle()
-        return Succeeded(encode(result))
+        if context is not None:
+            context.flush()
+        return Succeeded(encode(result, signature.output_type))
     except Interrupted as error:
         log.warning("interrupted", reason=str(error))
         return failure(error, secrets=hidden)
@@ -89,17 +117,28 @@ def _run(component: Engram[..., Any], environment: Environment, log: Log, hidden
         return outcome
 
 
-def _arguments(signature: Signature, environment: Environment, log: Log) -> dict[str, Any]:
+def _context(
+    signature: Signature, environment: Environment, log: Log, link: Link, interrupts: Interrupts
+) -> Context[Any] | None:
+    if not signature.context:
+        return None
+    # Configuration may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
+    return Context(
+        config=decode(environment.config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
+        secrets=environment.secrets,
+        step=environment.step,
+        log=log,
+        timeout=environment.timeout,
+        limits=environment.limits,
+        link=link,
+        interrupts=interrupts,
+    )
+
+
+def _arguments(signature: Signature, environment: Environment, context: Context[Any] | None) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if signature.context:
-        # Configuration may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
-        arguments[signature.context] = Context(
-            config=decode(environment.config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
-            secrets=environment.secrets,
-            step=environment.step,
-            log=log,
-            timeout=environment.timeout,
-        )
+        arguments[signature.context] = context
     if signature.input:
         arguments[signature.input] = decode(environment.inputs, signature.input_type, what="input", fault=InputInvalid)
     return arguments
@@ -137,34 +176,67 @@ def _run_coroutine(coroutine: Coroutine[Any, Any, Any], interrupts: Interrupts) 
         raise
 
 
-def _reporter(environment: Environment, environ: Mapping[str, str]) -> Report:
-    """Connects when there is something to say: until then the component has the processor for itself."""
-
-    def report(status: Mapping[str, Any]) -> None:
-        from bobrapet.sdk.api_client import HttpStepRunApi
+def _connector(environment: Environment, environ: Mapping[str, str]) -> Connect:
+    def connect() -> ComponentApi:
+        from bobrapet.sdk.api_client import HttpComponentApi
         from bobrapet.sdk.credentials import find_credentials
 
-        api = HttpStepRunApi(find_credentials(environ), environment.step, timeout=environment.request_timeout)
+        return HttpComponentApi(
+            find_credentials(environ),
+            environment.step,
+            timeout=environment.request_timeout,
+            user_agent=environment.user_agent,
+        )
+
+    return connect
+
+
+class _Ending:
+    """Reports the result, once: the component's own, or the interruption that it did not heed in time."""
+
+    def __init__(self, environment: Environment, log: Log, link: Link, hidden: tuple[str, ...], grace: float) -> None:
+        self._grace = grace
+        self._environment = environment
+        self._log = log
+        self._link = link
+        self._hidden = hidden
+        self._lock = Lock()
+        self._deadline: Timer | None = None
+
+    def expect(self, error: Interrupted) -> None:
+        """Called with an interruption as it is delivered: from here the time to clean up runs."""
+        if self._deadline is None:
+            self._deadline = Timer(self._grace, self._give_up, [error])
+            self._deadline.daemon = True
+            self._deadline.start()
+
+    def reported(self, outcome: Outcome) -> int:
+        """The exit code of the process after `outcome` has been written, or could not be."""
+        self._lock.acquire()  # and never released: who reports first also ends the process
+        if self._deadline is not None:
+            self._deadline.cancel()
+        return self._write(outcome, self._link)
+
+    def _give_up(self, error: Interrupted) -> None:
+        """In a thread: the function still runs, and the process must end before it is killed without a word."""
+        if not self._lock.acquire(blocking=False):
+            return
+        self._log.error("the component did not end in time", interruption=str(error), graceSeconds=self._grace)
+        link = Link(self._link.connect, self._link.step, budget=5.0)
+        code = self._write(failure(error, secrets=self._hidden), link)
+        sys.stderr.flush()
+        os._exit(code)
+
+    def _write(self, outcome: Outcome, link: Link) -> int:
         try:
-            Reporter(
-                api, environment.step, retries=environment.patch_retries, budget=environment.operation_timeout
-            ).report(status)
-        finally:
-            api.close()
-
-    return report
-
-
-def _report(outcome: Outcome, environment: Environment, log: Log, report: Report) -> int:
-    try:
-        report(status_patch(outcome, started_at=environment.started_at))
-    except ReportTooLarge as error:
-        smaller = failure(OutputInvalid(f"the API server refuses the output: {error}", code="OUTPUT_TOO_LARGE"))
-        return EXIT_UNREPORTED if isinstance(outcome, Failed) else _report(smaller, environment, log, report)
-    except Fenced as error:
-        log.warning("the result is dropped", reason=str(error))
+            link.report(status_patch(outcome, started_at=self._environment.started_at))
+        except ReportTooLarge as error:
+            smaller = failure(OutputInvalid(f"the API server refuses the output: {error}", code="OUTPUT_TOO_LARGE"))
+            return EXIT_UNREPORTED if isinstance(outcome, Failed) else self._write(smaller, link)
+        except Fenced as error:
+            self._log.warning("the result is dropped", reason=str(error))
+            return outcome.exit_code
+        except (ReportError, EnvironmentInvalid) as error:
+            self._log.error("the result could not be written to the StepRun", error=str(error))
+            return EXIT_UNREPORTED if outcome.retryable else outcome.exit_code
         return outcome.exit_code
-    except (ReportError, EnvironmentInvalid) as error:
-        log.error("the result could not be written to the StepRun", error=str(error))
-        return EXIT_UNREPORTED if outcome.retryable else outcome.exit_code
-    return outcome.exit_code

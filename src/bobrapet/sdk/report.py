@@ -1,4 +1,4 @@
-"""Writes a component's result into its StepRun, once, and only while it is still wanted.
+"""Writes what a component has to say into its StepRun's status, once, and only while it is still wanted.
 
 Reading first costs one round trip and tells whether this process still speaks for the step: a pod of an earlier
 attempt, or one that comes after a final phase, keeps quiet (fencing, workloads 16.4). The patch carries the
@@ -48,6 +48,10 @@ class ReportRefused(ReportError):
     pass
 
 
+Change = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""Decides, on the status just read, what of it changes; None: nothing."""
+
+
 class Reporter:
     """Repeats reading and patching until one patch is in, within `budget` seconds."""
 
@@ -71,13 +75,23 @@ class Reporter:
         self._jitter = jitter
 
     def report(self, status: Mapping[str, Any]) -> None:
-        """Merges `status` into the StepRun's status. Raises ReportError."""
-        deadline = self._clock() + self._budget
+        """Merges the final `status` into the StepRun's. Raises ReportError."""
+        self._repeat(lambda: self._attempt(lambda _: status, str(status.get("phase", ""))), self._budget)
+
+    def amend(self, change: Change, *, budget: float | None = None) -> None:
+        """Writes what `change` decides while the step goes on. Raises ReportError.
+
+        `change` is asked again when somebody else wrote in between, so entries appended to a list are never lost.
+        """
+        self._repeat(lambda: self._attempt(change, ""), self._budget if budget is None else min(budget, self._budget))
+
+    def _repeat(self, attempt: Callable[[], None], budget: float) -> None:
+        deadline = self._clock() + budget
         refusals = 0
         delay = _FIRST_DELAY
         while True:
             try:
-                return self._attempt(status)
+                return attempt()
             except Unreachable as error:
                 # A server that restarts answers within seconds: only time ends this, not the number of tries.
                 failure: ApiError = error
@@ -89,13 +103,17 @@ class Reporter:
                 delay = max(delay, error.retry_after or 0.0)
             pause = min(delay, _LONGEST_DELAY) * (0.75 + self._jitter() / 2)
             if self._clock() + pause >= deadline:
-                raise ReportRefused(f"no success within {self._budget:g}s, last: {failure}") from failure
+                raise ReportRefused(f"no success within {budget:g}s, last: {failure}") from failure
             self._sleep(pause)
             delay *= 2
 
-    def _attempt(self, status: Mapping[str, Any]) -> None:
+    def _attempt(self, change: Change, phase: str) -> None:
         current = self._api.get()
-        self._check(current.get("status") or {}, str(status.get("phase", "")))
+        seen = current.get("status") or {}
+        self._check(seen, phase)
+        status = change(seen)
+        if status is None:
+            return
         version = (current.get("metadata") or {}).get("resourceVersion")
         patch: dict[str, Any] = {"status": status}
         if version:

@@ -1,4 +1,4 @@
-"""The two calls that a component makes: read its StepRun, patch its status."""
+"""The calls that a component makes: its StepRun, and the claims on its side effects."""
 
 from __future__ import annotations
 
@@ -37,3 +37,41 @@ class StepRunApi(Protocol):
     def patch_status(self, patch: Mapping[str, Any]) -> None:
         """Applies a JSON merge patch to the status subresource. Raises ApiError."""
         ...
+
+
+class ClaimApi(Protocol):
+    """What effects need besides: EffectClaims in the namespace of the StepRun."""
+
+    def get_claim(self, name: str) -> dict[str, Any]:
+        """The EffectClaim. Raises ApiError."""
+        ...
+
+    def create_claim(self, claim: Mapping[str, Any]) -> dict[str, Any]:
+        """The claim as it was stored. Raises ApiError: 409 when it exists."""
+        ...
+
+    def update_claim(self, claim: Mapping[str, Any]) -> dict[str, Any]:
+        """The claim as it was stored. Raises ApiError: 409 when somebody else wrote it in between."""
+        ...
+
+
+class StoryRunApi(Protocol):
+    """What starting Stories from a component needs; its template must ask for the right to it."""
+
+    def create_story_run(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """The StoryRun as it was stored. Raises ApiError: 409 when it exists."""
+        ...
+
+    def list_story_runs(self, selector: str) -> list[dict[str, Any]]:
+        """StoryRuns of the step's namespace with these labels. Raises ApiError."""
+        ...
+
+    def patch_story_run(self, name: str, patch: Mapping[str, Any]) -> None:
+        """Applies a JSON merge patch to a StoryRun. Raises ApiError."""
+        ...
+
+
+class ComponentApi(StepRunApi, ClaimApi, StoryRunApi, Protocol):
+    """Everything that a running component may ask of the API server."""
+
+    def close(self) -> None: ...

@@ -66,5 +66,14 @@ async def async_work(input: Work) -> dict[str, Any]:
     return {"value": input.value}
 
 
+@engram(grace=0.1)
+def stubborn(input: Work) -> None:
+    """Hears the interruption, and goes on all the same."""
+    try:
+        time.sleep(60)
+    except BaseException:
+        time.sleep(60)
+
+
 if __name__ == "__main__":
-    (async_work if os.environ.get("ASYNC") else work).main()
+    {"": work, "async": async_work, "stubborn": stubborn}[os.environ.get("COMPONENT", "")].main()

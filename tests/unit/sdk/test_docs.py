@@ -6,12 +6,12 @@ import importlib
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 from bobrapet.api import env
 from bobrapet.sdk import Context
+from bobrapet.sdk.memory_api import MemoryApi
 from bobrapet.sdk.process import run_step
 from tests.unit.sdk.fakes import step_environ
 
@@ -30,10 +30,10 @@ def greeter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_component_is_a_function_and_runs_as_a_step(greeter: ModuleType) -> None:
     greeting = greeter.greet(greeter.Person("Ada"), Context(config=greeter.Config()))
     assert greeting.text == "Hello, Ada"
-    reports: list[Any] = []
+    api = MemoryApi()
     environ = step_environ(BUBU_TRIGGER_DATA='{"name": "Ada"}', BUBU_STEP_CONFIG='{"greeting": "Ahoy", "name": "Ada"}')
-    assert run_step(greeter.greet, environ, reports.append) == 0
-    assert reports[0]["output"] == {"text": "Ahoy, Ada"}
+    assert run_step(greeter.greet, environ, connect=lambda: api) == 0
+    assert api.step_run["status"]["output"] == {"text": "Ahoy, Ada"}
 
 
 def test_every_variable_that_the_page_names_is_one_of_the_contract() -> None:

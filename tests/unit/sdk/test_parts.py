@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,44 @@ def test_the_patch_of_a_success_sends_no_exit_code() -> None:
         "exitClass": "success",
         "output": {"a": 1},
     }
+
+
+@dataclass
+class Promise:
+    n: int
+    of: list[Point] = field(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "path"),
+    [
+        (Promise("one"), Promise, r"output\.n"),  # type: ignore[arg-type]
+        (Promise(1, [Point("x")]), Promise, r"output\.of\[0\]\.x"),  # type: ignore[arg-type]
+        ({"n": "one"}, Promise, r"output\.n"),
+        ({"x": 1.5}, dict[str, int], "output"),
+        (Struct(x="one"), Struct, r"output\.x"),  # type: ignore[arg-type]
+        (Model.model_construct(x="one"), Model, r"output\.x"),
+        ({"y": 1}, Model, r"output\.x"),
+        (Promise(float("nan")), Promise, r"output\.n"),  # type: ignore[arg-type]
+        (None, Promise, "returned nothing, but declares Promise"),
+    ],
+)
+def test_an_output_that_its_component_did_not_promise_is_refused(result: Any, kind: Any, path: str) -> None:
+    with pytest.raises(OutputInvalid, match=path):
+        encode(result, kind)
+
+
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [
+        (Promise(1, [Point(1)]), Promise),
+        (Model(x=1, longName="b"), Model),
+        (None, None),
+        (None, Promise | None),
+        ({"m": Model(x=1)}, dict[str, Model]),
+        ({"when": datetime(2026, 1, 5, tzinfo=UTC)}, dict[str, datetime]),
+        ({"x": 1}, Any),
+    ],
+)
+def test_an_output_that_fits_its_type_is_reported(result: Any, kind: Any) -> None:
+    assert encode(result, kind) == encode(result)

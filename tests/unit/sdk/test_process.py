@@ -13,6 +13,7 @@ import pytest
 
 from bobrapet.sdk import engram
 from bobrapet.sdk.credentials import find_credentials
+from bobrapet.sdk.memory_api import MemoryApi
 from bobrapet.sdk.process import EXIT_NOT_A_STEP, run_step
 from tests.unit.sdk import component
 from tests.unit.sdk.fakes import ApiServer, FakeStepRun, kubeconfig, serve, step_environ
@@ -80,18 +81,24 @@ def test_an_unknown_exception_is_terminal_and_its_traceback_is_in_the_log(api: A
     assert "Traceback" in step.log[-1]["traceback"]
 
 
-@pytest.mark.parametrize("kind", [{}, {"ASYNC": "1"}])
+@pytest.mark.parametrize("kind", [{}, {"COMPONENT": "async"}])
 def test_the_time_limit_ends_a_hanging_component(api: ApiServer, tmp_path: Path, kind: dict[str, str]) -> None:
     step = Step(api, tmp_path, "hang", BUBU_STEP_TIMEOUT="300ms", **kind)
     assert (step.code, step.status["phase"], step.status["exitClass"]) == (124, "Timeout", "retry")
     assert step.status["error"]["type"] == "timeout"
 
 
-@pytest.mark.parametrize("kind", [{}, {"ASYNC": "1"}])
+@pytest.mark.parametrize("kind", [{}, {"COMPONENT": "async"}])
 def test_sigterm_cancels_and_another_attempt_makes_sense(api: ApiServer, tmp_path: Path, kind: dict[str, str]) -> None:
     step = Step(api, tmp_path, "stop-myself", **kind)
     assert (step.code, step.status["phase"], step.status["exitClass"]) == (143, "Failed", "retry")
     assert step.status["error"]["code"] == "CANCELED"
+
+
+def test_a_component_that_does_not_end_in_time_is_reported_all_the_same(api: ApiServer, tmp_path: Path) -> None:
+    step = Step(api, tmp_path, "", COMPONENT="stubborn", BUBU_STEP_TIMEOUT="100ms")
+    assert (step.code, step.status["phase"]) == (124, "Timeout")
+    assert "did not end in time" in step.log[-1]["msg"]
 
 
 def test_a_component_can_clean_up_but_not_swallow_the_cancellation(api: ApiServer, tmp_path: Path) -> None:
@@ -125,9 +132,9 @@ def test_an_output_over_one_mebibyte_fails_the_step_with_its_size() -> None:
     def large() -> dict[str, str]:
         return {"blob": "x" * (1 << 20)}
 
-    reports: list[dict[str, Any]] = []
-    assert run_step(large, step_environ(), lambda status: reports.append(dict(status))) == 1
-    assert reports[0]["error"]["code"] == "OUTPUT_TOO_LARGE"
+    api = MemoryApi()
+    assert run_step(large, step_environ(), connect=lambda: api) == 1
+    assert api.step_run["status"]["error"]["code"] == "OUTPUT_TOO_LARGE"
 
 
 def test_a_success_that_cannot_be_reported_ends_with_a_code_of_class_retry(api: ApiServer, tmp_path: Path) -> None:
@@ -164,7 +171,7 @@ def test_log_lines_are_json_with_their_step_and_without_secrets(api: ApiServer, 
 
 
 def test_started_by_hand_it_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_step(component.work, {}, lambda status: None) == EXIT_NOT_A_STEP
+    assert run_step(component.work, {}) == EXIT_NOT_A_STEP
     assert "BUBU_STEPRUN_NAMESPACE is not set" in capsys.readouterr().err
 
 
