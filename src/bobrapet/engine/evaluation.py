@@ -102,7 +102,7 @@ class Templates:
             return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
         if not self._offloaded.can_be_read:
             return Failed("it reads offloaded data, and this operator has no storage to read it from")
-        read = distinct(_references(self._read(template)))
+        read = distinct(stored_in(self._read(template)))
         payloads = self._offloaded.payloads
         missing = tuple(reference for reference in read if reference[REFERENCE] not in payloads)
         if missing:
@@ -195,17 +195,17 @@ def distinct(references: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any]
     return tuple({reference[REFERENCE]: reference for reference in references}.values())
 
 
-def _references(value: Any) -> Iterator[Mapping[str, Any]]:
+def stored_in(value: Any) -> Iterator[Mapping[str, Any]]:
     """The storage references inside a value."""
     if isinstance(value, Mapping):
         if isinstance(value.get(REFERENCE), str):
             yield value
             return
         for member in value.values():
-            yield from _references(member)
+            yield from stored_in(member)
     elif isinstance(value, list):
         for member in value:
-            yield from _references(member)
+            yield from stored_in(member)
 
 
 def _hydrated(value: Any, payloads: Mapping[str, Any]) -> Any:

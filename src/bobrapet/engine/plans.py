@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from bobrapet.config.policy import StepPolicy
+from bobrapet.config.storage import StorageSettings
 from bobrapet.engine.reasons import Reason, Wake
 
 if TYPE_CHECKING:
@@ -146,6 +147,25 @@ class JobStart:
     """`secrets` of the Story's step: logical name -> Secret, over those of the Engram."""
 
 
+@dataclass(frozen=True, slots=True)
+class CacheRead:
+    """An entry that an earlier run may have stored. A failure counts as nothing found."""
+
+    store: StorageSettings
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWrite:
+    """An output to store for later runs. A failure is logged and forgotten."""
+
+    store: StorageSettings
+    path: str
+    body: bytes
+    mark: Annotate
+    """Patch of the StepRun once it is stored."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepPlan:
     """What to do for a StepRun. Apply in the order of the fields; an empty plan writes nothing."""
@@ -156,6 +176,13 @@ class StepPlan:
 
     load: tuple[Mapping[str, Any], ...] = ()
     """As in `RunPlan.load`."""
+
+    look_for: tuple[str, ...] = ()
+    """Secrets in the StepRun's namespace without which the Job must not be made: ask the API server for each, put the
+    answers into `StepSnapshot.secrets`, and plan again. Nothing else is set."""
+
+    cache_read: CacheRead | None = None
+    """Read it into `StepSnapshot.cached` (None: nothing found) and plan again. Nothing else is set."""
 
     metadata: Patch | None = None
     """Merge patch of the StepRun's own labels, annotations or finalizers."""
@@ -175,12 +202,21 @@ class StepPlan:
     deletes: tuple[Delete, ...] = ()
     """Jobs to delete with background propagation."""
 
+    cache_write: CacheWrite | None = None
     events: tuple[Event, ...] = ()
     wake_at: datetime | None = None
     reason: Reason | None = None
 
+    cache_result: Literal["", "hit", "miss"] = ""
+    """What a look into the cache gave; empty: nobody looked."""
+
     retry_class: ExitClass | None = None
     """How the attempt ended that is repeated; None: none is."""
+
+    @property
+    def is_question(self) -> bool:
+        """Whether the engine only asks for something that it needs to know first."""
+        return self.confirm_job or bool(self.look_for) or self.cache_read is not None
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""

@@ -102,3 +102,9 @@ class StepSnapshot:
     """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
     """Storage path -> stored JSON, for what an earlier plan asked to `load`."""
+    secrets: Mapping[str, bool] = field(default_factory=dict)
+    """Secret of the namespace -> whether it exists, for what an earlier plan asked to `look_for`."""
+    has_cache: bool = False
+    """Whether the controller can reach stores, for cached outputs."""
+    cached: Mapping[str, bytes | None] = field(default_factory=dict)
+    """Storage path -> stored bytes, None when nothing is there, for what an earlier plan asked by `cache_read`."""

@@ -58,6 +58,11 @@ class Fence:
         """The object as the last patch left it."""
         return self._obj
 
+    @property
+    def current(self) -> Any:
+        """The object as the last patch left it."""
+        return self._obj
+
     async def patch(self, body: Mapping[str, Any] | None) -> None:
         """Labels, annotations, finalizers."""
         await self._patch(self._client, body)

@@ -51,6 +51,8 @@ class Meter:
             series.STEPRUN_RETRIES.labels(namespace, engram, reason.value).inc()  # always
         if not self.is_on:
             return
+        if plan.cache_result:
+            series.CACHE_LOOKUPS.labels(namespace, engram, plan.cache_result).inc()
         for delete in plan.deletes:
             series.RESOURCE_CLEANUP.labels(delete.kind.lower(), "success").inc()
         entered = _entered(step, patch)

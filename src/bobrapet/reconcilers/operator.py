@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from bobrapet.config.operator import OperatorConfig
+from bobrapet.config.storage import StorageSettings
 from bobrapet.runtime.client.interfaces import Client, Reader
 from bobrapet.runtime.clock import Clock
+
+
+class OutputStore(Protocol):
+    """Reads and writes whole objects in the store of a step. Any exception means: not possible now."""
+
+    async def read(self, store: StorageSettings, namespace: str, path: str) -> bytes | None:
+        """The object; None when there is none. `namespace`: where the store's Secret is."""
+        ...
+
+    async def write(self, store: StorageSettings, namespace: str, path: str, body: bytes) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,3 +34,6 @@ class Operator:
 
     clock: Clock
     config: Callable[[], OperatorConfig]
+
+    outputs: OutputStore | None = None
+    """Where cached outputs of steps lie; None: steps run without cache."""

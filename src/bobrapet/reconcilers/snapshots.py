@@ -85,6 +85,7 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
         pods=[pod.object for pod in pods.items],
         grants=await reference_grants(operator),
         config=operator.config(),
+        has_cache=operator.outputs is not None,
     )
 
 

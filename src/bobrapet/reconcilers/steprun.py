@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bobrapet.api import StepRun
 from bobrapet.engine import steprun as engine
-from bobrapet.engine.plans import Delete, Event, JobStart, StepPlan
+from bobrapet.engine.plans import CacheRead, CacheWrite, Delete, JobStart, StepPlan
 from bobrapet.engine.snapshot import StepSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.builtin import Job, Secret
@@ -16,9 +16,11 @@ from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import step_snapshot
 from bobrapet.runtime.client.interfaces import get_or_none
-from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
 from bobrapet.runtime.errors import ApiError, Conflict, RequestEntityTooLarge
+from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.reconcile import Request, Result
+from bobrapet.workloads.environment import encode
 from bobrapet.workloads.job import Workload, build_job
 
 RBAC: Final = (
@@ -27,12 +29,21 @@ RBAC: Final = (
     Rule("runs.bubustack.io", ("stepruns/finalizers",), ("update",)),
     Rule("batch", ("jobs",), (*READ, "create", "delete")),
     Rule("", ("pods",), READ),
-    Rule("", ("secrets",), ("create", "patch")),
+    Rule("", ("secrets",), ("create", "get", "patch")),  # get: whether a TLS Secret is there
 )
+
+
+SecretMetadata: Final = PartialObjectMetadata.of("v1", "Secret")  # whether one is there, never what is in it
+
+log = get_logger("steprun")
 
 
 class JobTooLarge(Exception):
     """The API server does not take the Job because of its size."""
+
+    def __init__(self, context_bytes: int) -> None:
+        super().__init__(f"the template context has {context_bytes} bytes")
+        self.context_bytes = context_bytes
 
 
 class StepRunReconciler:
@@ -56,17 +67,37 @@ class StepRunReconciler:
     async def _drive(self, step: StepRun) -> StepPlan:
         snapshot = await step_snapshot(self._operator, step)
         plan = engine.plan(snapshot, self._operator.clock.now())
+        while plan.is_question:
+            answered = await self._answer(snapshot, plan)
+            if answered is None:
+                return StepPlan()
+            snapshot, asked = answered, plan
+            plan = engine.plan(snapshot, self._operator.clock.now())
+            if plan == asked:
+                raise AssertionError(f"the engine asks again what it was told: {plan}")
+        return await self._apply(snapshot, plan)
+
+    async def _answer(self, snapshot: StepSnapshot, plan: StepPlan) -> StepSnapshot | None:
+        """The snapshot with what the plan asks for; None when the StepRun is gone."""
+        namespace = snapshot.step.metadata.namespace or ""
         if plan.confirm_job:
-            key = ObjectKey.of(step)
+            key = ObjectKey.of(snapshot.step)
             fresh = await get_or_none(self._operator.live, StepRun, key)
             job = await get_or_none(self._operator.live, Job, key)
             if fresh is None:
-                return StepPlan()
-            snapshot = dataclasses.replace(
+                return None
+            return dataclasses.replace(
                 snapshot, step=fresh, job=job.object if job is not None else None, job_confirmed_absent=job is None
             )
-            plan = engine.plan(snapshot, self._operator.clock.now())
-        return await self._apply(snapshot, plan)
+        if plan.look_for:
+            found = {
+                name: await get_or_none(self._operator.live, SecretMetadata, ObjectKey(namespace, name)) is not None
+                for name in plan.look_for
+            }
+            return dataclasses.replace(snapshot, secrets={**snapshot.secrets, **found})
+        assert plan.cache_read is not None
+        body = await self._cached(plan.cache_read, namespace)
+        return dataclasses.replace(snapshot, cached={**snapshot.cached, plan.cache_read.path: body})
 
     async def _apply(self, snapshot: StepSnapshot, plan: StepPlan) -> StepPlan:
         """Applies the plan, and returns the one that counts in the end."""
@@ -78,13 +109,22 @@ class StepRunReconciler:
         if plan.start is not None:
             try:
                 is_new = await self._start(snapshot, plan.start)
-            except JobTooLarge:
-                plan = engine.too_large(snapshot, self._operator.clock.now())
-                await fence.patch(plan.metadata)
+            except JobTooLarge as refused:
+                snapshot = dataclasses.replace(snapshot, step=fence.current)
+                plan = engine.too_large(snapshot, self._operator.clock.now(), context_bytes=refused.context_bytes)
                 await fence.patch_status(plan.status)
+            except ApiError as error:
+                # A quota or an admission policy: it may be lifted, so the step waits, and says for what.
+                snapshot = dataclasses.replace(snapshot, step=fence.current)
+                refusal = engine.not_created(snapshot, error.message, self._operator.clock.now())
+                await fence.patch_status(refusal.status)
+                apply.record(self._recorder, step, refusal.events)
+                raise
             else:
                 if is_new and plan.after_start is not None:
                     await apply.annotate(client, namespace, plan.after_start)
+        if plan.cache_write is not None:
+            await self._store(plan.cache_write, namespace)
 
         async def remove(target: Delete) -> None:
             await apply.delete(client, namespace, target)
@@ -101,15 +141,28 @@ class StepRunReconciler:
             if workload.secret is not None:
                 await self._put_secret(workload.secret)
             return await apply.create(self._operator.client, Job(workload.job))
-        except RequestEntityTooLarge as error:
-            raise JobTooLarge from error
         except ApiError as error:
-            if "request is too large" in error.message:  # etcd's own limit, which the API server passes on as 500
-                raise JobTooLarge from error
-            # A quota or an admission policy: it may be lifted, so the step waits, and its Event says for what.
-            refused = Event("Warning", "JobCreateFailed", error.message)
-            apply.record(self._recorder, snapshot.step, [refused])
+            # etcd's own limit is passed on by the API server as 500.
+            if isinstance(error, RequestEntityTooLarge) or "request is too large" in error.message:
+                raise JobTooLarge(len(encode(start.context or {}))) from error
             raise
+
+    async def _cached(self, wanted: CacheRead, namespace: str) -> bytes | None:
+        assert self._operator.outputs is not None
+        try:
+            return await self._operator.outputs.read(wanted.store, namespace, wanted.path)
+        except Exception as error:  # the cache never fails a step (workloads 17.4)
+            log.warning("cached output cannot be read", path=wanted.path, error=str(error))
+            return None
+
+    async def _store(self, output: CacheWrite, namespace: str) -> None:
+        assert self._operator.outputs is not None
+        try:
+            await self._operator.outputs.write(output.store, namespace, output.path, output.body)
+        except Exception as error:  # the cache never fails a step (workloads 17.4)
+            log.warning("output cannot be cached", path=output.path, error=str(error))
+            return
+        await apply.annotate(self._operator.client, namespace, output.mark)
 
     async def _put_secret(self, wanted: dict[str, Any]) -> None:
         """Creates or replaces: an earlier attempt may have had other inputs."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api import env, labels
 from bobrapet.api.names import compose_suffix, label
+from bobrapet.config.tls import tls_secret
 from bobrapet.workloads.environment import component_environment, encode, step_environment
 from bobrapet.workloads.identity import runner_name
 from bobrapet.workloads.secrets import bind_secrets
 from bobrapet.workloads.storage import storage_environment, storage_volume
-from bobrapet.workloads.tls import tls_secret, tls_wiring
+from bobrapet.workloads.tls import tls_wiring
 
 if TYPE_CHECKING:
     from bobrapet.api import Engram, EngramTemplate, StepRun, Story, StoryRun

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from bobrapet.api import env, labels
-
-if TYPE_CHECKING:
-    from bobrapet.api import Engram
+from bobrapet.api import env
 
 MOUNT_PATH: Final = "/var/run/tls"
 VOLUME: Final = "engram-tls"
@@ -19,15 +16,6 @@ class TLSWiring:
     volume: dict[str, Any]
     mount: dict[str, Any]
     env: list[dict[str, Any]]
-
-
-def tls_secret(engram: Engram) -> str:
-    """The Secret of a batch step: the Engram's spec, then its annotations; empty when there is none."""
-    tls = engram.spec.transport.tls if engram.spec.transport is not None else None
-    if tls is not None and tls.secret_ref is not None and tls.secret_ref.name:
-        return tls.secret_ref.name
-    annotations = engram.metadata.annotations
-    return annotations.get(labels.ANNOTATION_ENGRAM_TLS_SECRET) or annotations.get(labels.ANNOTATION_TLS_SECRET) or ""
 
 
 def tls_wiring(secret: str) -> TLSWiring:

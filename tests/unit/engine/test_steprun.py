@@ -320,6 +320,22 @@ def test_a_silent_component_that_exits_well_succeeds_without_output() -> None:
     world = started()
     world.reconcile_step("a", pods=[world.pod("a", exit_code=0)])
     assert (world.final("a"), world.steps["r1-a"].status.output) == ("Succeeded", None)
+    assert ("Normal", "JobStatusPatched") in world.events
+
+
+def test_a_silent_failure_is_told_in_an_event_once_it_is_final() -> None:
+    world = started(retry={"maxRetries": 1, "delay": "1s"})
+    world.reconcile_step("a", pods=[world.pod("a", exit_code=137)])
+    assert [reason for _, reason in world.events if reason.startswith("Job")] == ["JobRetryScheduled"]
+    world.at(SECOND).reconcile_step("a")
+    world.reconcile_step("a", pods=[world.pod("a", exit_code=137)])
+    assert world.events[-1] == ("Warning", "JobStatusFallback")
+
+
+def test_a_reported_failure_is_told_in_an_event_with_its_reason() -> None:
+    world = started(retry=NO_RETRY)
+    world.report("a", "Failed", exitClass="terminal", lastFailureMsg="no such host").reconcile_step("a")
+    assert world.events[-1] == ("Warning", "ExecutionFailed")
 
 
 def test_a_silent_component_fails_only_if_its_schema_requires_something() -> None:
@@ -394,6 +410,53 @@ def test_a_pod_whose_image_cannot_be_pulled_shows_in_the_status_once() -> None:
     assert not again.writes
     world.reconcile_step("a", pods=[world.pod("a")])
     assert world.step_ready("a") == "Running"
+
+
+@pytest.mark.parametrize(
+    ("pod", "told"),
+    [
+        (None, "its Job has no pod"),
+        ({"waiting": "ContainerCreating"}, "never started"),
+        ({"waiting": "CreateContainerConfigError", "message": 'secret "db" not found'}, 'secret "db" not found'),
+        ({"waiting": "ImagePullBackOff", "message": "no such image"}, "no such image"),
+    ],
+)
+def test_a_timeout_says_what_kept_the_component_from_running(pod: dict[str, str] | None, told: str) -> None:
+    world = started(retry=NO_RETRY, timeout="1m")
+    pods = [world.pod("a", **pod)] if pod is not None else []
+    world.at(MINUTE).reconcile_step("a", pods=pods)
+    message = world.steps["r1-a"].status.last_failure_msg or ""
+    assert message.startswith("timed out after 1m0s; ")
+    assert told in message
+
+
+def test_a_pod_that_no_node_has_room_for_shows_in_the_status() -> None:
+    world = started()
+    pod = world.pod("a", waiting="")
+    message = "0/3 nodes are available: insufficient memory"
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    pod["status"] = {"phase": "Pending", "conditions": [unscheduled]}
+    world.reconcile_step("a", pods=[pod])
+    assert world.step_ready("a") == "Unschedulable"
+    assert message in str(world.steps["r1-a"].status.conditions)
+
+
+def test_the_pod_of_a_later_attempt_is_named_so_that_those_of_earlier_ones_stop_talking() -> None:
+    world = started(retry={"maxRetries": 1, "delay": "1s"})
+    world.reconcile_step("a", pods=[world.pod("a")])
+    assert world.steps["r1-a"].status.pod_name is None, "one write less where there is no earlier attempt"
+    world.reconcile_step("a", pods=[world.pod("a", exit_code=137)])
+    world.at(SECOND).reconcile_step("a")
+    world.reconcile_step("a", pods=[world.pod("a")])
+    assert world.steps["r1-a"].status.pod_name == "r1-a-x"
+
+
+def test_a_missing_engram_is_told_in_an_event_once() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.engrams.clear()
+    world.reconcile_step("a")
+    assert (world.step_ready("a"), world.events.count(("Warning", "ReferenceNotFound"))) == ("ReferenceNotFound", 1)
 
 
 @pytest.mark.spec("workloads-41")

@@ -317,7 +317,7 @@ async def test_many_lost_writes_and_failing_attempts_end_as_a_calm_run_does(
     assert (await world.step("run1-a")).status.retries == seed
 
 
-async def test_a_job_that_a_quota_refuses_is_told_in_an_event_and_tried_again() -> None:
+async def test_a_job_that_a_quota_refuses_is_told_in_status_and_event_and_tried_again() -> None:
     world = one_step()
 
     def refuse(write: str) -> None:
@@ -329,11 +329,75 @@ async def test_a_job_that_a_quota_refuses_is_told_in_an_event_and_tried_again() 
         with pytest.raises(Forbidden):
             await world.settle()
     assert ("Warning", "JobCreateFailed", "exceeded quota: pods") in world.recorder.events
+    waiting = (await world.step("run1-fetch")).status
+    assert (waiting.phase, waiting.conditions[0].reason) == ("Pending", "JobCreateFailed")
+    assert waiting.conditions[0].message == "exceeded quota: pods"
     world.before = lambda write: None
     await world.settle()
     assert await world.job("run1-fetch") is not None
-    restarts = (await world.step("run1-fetch")).metadata.annotations[labels.ANNOTATION_RESTART_COUNT]
-    assert restarts == "1", "only a Job that was created counts, so that refusals never use up the restarts"
+    step = await world.step("run1-fetch")
+    assert step.status.phase == "Running"
+    assert labels.ANNOTATION_RESTART_COUNT not in step.metadata.annotations, "refusals never use up the restarts"
+
+
+async def test_a_job_that_is_refused_for_longer_than_the_timeout_of_its_step_fails_it_with_the_refusal() -> None:
+    world = World(template(), engram(), story(step("fetch", execution={"timeout": "1m"})), storyrun())
+
+    def refuse(write: str) -> None:
+        if write.startswith("POST") and write.endswith("/jobs"):
+            raise Forbidden("exceeded quota: pods")
+
+    world.before = refuse
+    with pytest.raises(Forbidden):
+        await world.settle()
+    await world.clock.advance(60)
+    await world.settle()
+    failed = (await world.step("run1-fetch")).status
+    assert (failed.phase, failed.conditions[0].reason) == ("Failed", "JobCreateFailed")
+    assert failed.last_failure_msg == "exceeded quota: pods"
+
+
+@pytest.mark.spec("workloads-12")
+async def test_a_missing_tls_secret_keeps_the_step_pending_without_a_job_until_it_is_there() -> None:
+    found = engram()
+    found["metadata"]["annotations"] = {"engram.bubustack.io/tls-secret": "certificates"}
+    world = World(template(), found, story(step("fetch")), storyrun())
+    await world.settle()
+    await world.sleep(20)
+    waiting = (await world.step("run1-fetch")).status
+    assert (waiting.phase, waiting.conditions[0].reason) == ("Pending", "SecretNotFound")
+    assert "certificates" in waiting.conditions[0].message
+    assert await world.job("run1-fetch") is None
+    assert [reason for _, reason, _ in world.recorder.events].count("SecretNotFound") == 1
+    await world.client.create(Secret({"metadata": {"name": "certificates", "namespace": NAMESPACE}}))
+    await world.sleep(6)
+    assert (await world.step("run1-fetch")).status.phase == "Running"
+    assert (await world.environment("run1-fetch"))["BUBU_GRPC_REQUIRE_TLS"] == "true"
+
+
+async def test_a_tls_secret_that_never_comes_fails_the_step_after_its_timeout() -> None:
+    found = engram(transport={"tls": {"secretRef": {"name": "certificates"}}})
+    world = World(template(), found, story(step("fetch", execution={"timeout": "1m"})), storyrun())
+    await world.sleep(61)
+    failed = (await world.step("run1-fetch")).status
+    assert (failed.phase, failed.conditions[0].reason) == ("Failed", "SecretNotFound")
+
+
+@pytest.mark.spec("workloads-13")
+async def test_a_job_that_is_too_large_fails_with_an_event_that_names_the_size_of_the_context() -> None:
+    world = one_step()
+
+    def refuse(write: str) -> None:
+        if write.startswith("POST") and write.endswith("/jobs"):
+            raise RequestEntityTooLarge("limit is 3145728")
+
+    world.before = refuse
+    await world.settle()
+    failed = (await world.step("run1-fetch")).status
+    assert (failed.phase, failed.conditions[0].reason) == ("Failed", "InputTooLarge")
+    (note,) = [note for _, reason, note in world.recorder.events if reason == "JobCreateTooLarge"]
+    size = len('{"inputs":{},"steps":{}}')
+    assert f"template context has {size} bytes" in note
 
 
 async def test_a_run_that_vanishes_in_the_middle_of_a_pass_is_no_error() -> None:

@@ -16,7 +16,7 @@ from bobrapet.config.operator import OperatorConfig
 from bobrapet.reconcilers import indexes
 from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Job, Pod
-from bobrapet.reconcilers.operator import Operator
+from bobrapet.reconcilers.operator import Operator, OutputStore
 from bobrapet.reconcilers.steprun import StepRunReconciler
 from bobrapet.reconcilers.storyrun import StoryRunReconciler
 from bobrapet.runtime.client.client import ApiClient
@@ -32,7 +32,7 @@ Object = dict[str, Any]
 
 
 class World:
-    def __init__(self, *objects: Any, config: OperatorConfig | None = None) -> None:
+    def __init__(self, *objects: Any, config: OperatorConfig | None = None, outputs: OutputStore | None = None) -> None:
         self.clock = FakeClock()
         builder = ClientBuilder(self.clock).with_types(*KINDS).with_crds(*crd_manifests()).with_objects(*objects)
         for cls, field, extract in indexes.INDEXES:
@@ -46,7 +46,10 @@ class World:
         """Called after each write of the operator; may raise, as when the answer is lost."""
         self.config = config or OperatorConfig()
         counting = _counting(self.client, self)
-        self.operator = Operator(client=counting, live=counting, clock=self.clock, config=lambda: self.config)
+        self.operator = Operator(
+            client=counting, live=counting, clock=self.clock, config=lambda: self.config, outputs=outputs
+        )
+        self.outputs = outputs
         self.storyruns = StoryRunReconciler(self.operator, self.recorder)
         self.stepruns = StepRunReconciler(self.operator, self.recorder)
         self.wake_at: datetime | None = None

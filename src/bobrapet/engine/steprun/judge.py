@@ -43,10 +43,9 @@ class Rejected:
     message: str
 
 
-def success(snapshot: StepSnapshot, definition: Step | None) -> Accepted | Rejected:
-    """Checks a reported or silent success before anybody sees its output."""
-    step, template = snapshot.step, snapshot.template
-    output = step.status.output
+def success(snapshot: StepSnapshot, definition: Step | None, output: Mapping[str, Any] | None) -> Accepted | Rejected:
+    """Checks the output of a reported or silent success, or of an earlier run, before anybody sees it."""
+    template = snapshot.template
     if output is not None and (size := len(msgspec.json.encode(output))) > MAX_OUTPUT_BYTES:
         return Rejected(
             "OutputTooLarge",
@@ -126,7 +125,7 @@ def ready(step: StepRun) -> tuple[str, str]:
     return (condition.reason, condition.message) if condition is not None else ("", "")
 
 
-def _schema_faults(template: EngramTemplate, output: dict[str, Any]) -> list[str]:
+def _schema_faults(template: EngramTemplate, output: Mapping[str, Any]) -> list[str]:
     try:
         schema = compile_schema(template.spec.output_schema or {})
     except InvalidSchema as error:
@@ -134,7 +133,7 @@ def _schema_faults(template: EngramTemplate, output: dict[str, Any]) -> list[str
     return [str(violation) for violation in schema.violations(output)[:5]]
 
 
-def _key_mismatch(template: EngramTemplate | None, output: dict[str, Any]) -> str:
+def _key_mismatch(template: EngramTemplate | None, output: Mapping[str, Any]) -> str:
     declared = list(template.spec.declared_output_keys) if template is not None else []
     if not declared:
         return ""

@@ -7,17 +7,20 @@ after it: a snapshot that is stale loses at the patch, before anything runs twic
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, Literal, assert_never
 
 from bobrapet.api import duration, labels
 from bobrapet.api.enums import ExitClass, Phase, WorkloadMode
 from bobrapet.api.timestamps import format_time
 from bobrapet.config import policy as execution_policy
-from bobrapet.engine import inputs
+from bobrapet.config.tls import tls_secret
+from bobrapet.engine import cache, inputs
 from bobrapet.engine.graph import find_step
 from bobrapet.engine.outcome import final_phase
-from bobrapet.engine.plans import Annotate, Delete, Event, JobStart, StepPlan
+from bobrapet.engine.plans import Annotate, CacheRead, CacheWrite, Delete, Event, JobStart, StepPlan
 from bobrapet.engine.reasons import Ended, Reason, Retries, Runs, Starting, Stops, WaitsFor, WaitsForReference
 from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
 from bobrapet.engine.states import moment
@@ -33,6 +36,11 @@ if TYPE_CHECKING:
 LINGER: Final = timedelta(seconds=60)
 """How long the process of a step that reported success may go on before its Job is deleted."""
 
+LOOK_AGAIN: Final = timedelta(seconds=5)
+"""Pause between two looks for a Secret that is missing."""
+
+JOB_NOT_CREATED: Final = "JobCreateFailed"
+
 EXTRA_RESTARTS: Final = 3
 """How often a lost Job is started again beyond the retries, so that somebody who deletes Jobs meets an end (15.2)."""
 
@@ -42,10 +50,22 @@ def plan(snapshot: StepSnapshot, now: datetime) -> StepPlan:
     return _Machine(snapshot, now).plan()
 
 
-def too_large(snapshot: StepSnapshot, now: datetime) -> StepPlan:
-    """The plan after the API server refused the Job because it is too large (R-4.8)."""
-    machine = _Machine(snapshot, now)
-    return machine.fail("InputTooLarge", "the API server refused the Job because its inputs are too large", event=True)
+def too_large(snapshot: StepSnapshot, now: datetime, *, context_bytes: int = 0) -> StepPlan:
+    """The plan after the API server refused the Job because it is too large (R-4.8).
+
+    Args:
+        context_bytes: size of the template context that the Job would have carried.
+    """
+    message = (
+        f"the API server refused the Job because it is too large; its template context has {context_bytes} bytes. "
+        "Configure storage, so that large values are passed by reference, or pass less"
+    )
+    return _Machine(snapshot, now).fail("InputTooLarge", message, event="JobCreateTooLarge")
+
+
+def not_created(snapshot: StepSnapshot, message: str, now: datetime) -> StepPlan:
+    """The plan after the API server refused the Job for a reason that may pass: a quota, an admission policy."""
+    return _Machine(snapshot, now).not_created(message)
 
 
 class _Machine:
@@ -98,7 +118,7 @@ class _Machine:
             return self._wait(Runs(note=f"waits for pod {busy[0]} of an earlier attempt to end"))
         snapshot = self._snapshot
         if (refused := self._refused_reference()) is not None:
-            return self.fail(*refused, event=True)
+            return self.fail(*refused)
         if snapshot.engram is None:
             return self._blocked("ReferenceNotFound", "Engram", self._engram_name())
         if snapshot.template is None:
@@ -120,6 +140,10 @@ class _Machine:
                 "InvalidConfiguration",
                 f'Engram "{snapshot.engram.metadata.name}" has mode {mode.value}; a batch step needs mode job',
             )
+        if (tls := tls_secret(snapshot.engram)) and not snapshot.secrets.get(tls, False):
+            return self._without_secret(tls) if tls in snapshot.secrets else StepPlan(look_for=(tls,))
+        if self._ready_reason() == JOB_NOT_CREATED and self._now >= self._patience():
+            return self.fail(JOB_NOT_CREATED, self._ready_message(), event=JOB_NOT_CREATED)
         match inputs.resolve_step(snapshot, self._definition, self._policy):
             case inputs.Waiting(on=names):
                 return self._wait(WaitsFor(names))
@@ -128,11 +152,37 @@ class _Machine:
             case inputs.Fault(reason=reason, message=message):
                 return self.fail(reason, message)
             case inputs.Resolved() as resolved:
-                return self._run(resolved, restart=restart)
+                return self._reuse_or_run(resolved, restart=restart)
             case other:
                 assert_never(other)
 
-    def _run(self, resolved: inputs.Resolved, *, restart: bool) -> StepPlan:
+    def _reuse_or_run(self, resolved: inputs.Resolved, *, restart: bool) -> StepPlan:
+        """Takes the output of an earlier run, when the policy allows it and there is one; else starts the process."""
+        store, policy = self._policy.storage.value, self._policy.cache.value
+        found = cache.place(self._snapshot, policy, resolved.inputs)
+        if isinstance(found, cache.Unusable):
+            unusable = Event("Warning", "CacheUnusable", found.message)
+            return self._run(resolved, restart=restart, events=(unusable,))
+        if found is None or store is None or not self._snapshot.has_cache:
+            return self._run(resolved, restart=restart)
+        result: Literal["", "miss"] = ""
+        if found.is_read:
+            if found.path not in self._snapshot.cached:
+                return StepPlan(cache_read=CacheRead(store, found.path), reason=Starting())
+            output = cache.reusable_output(self._snapshot.cached[found.path], self._now)
+            if output is not None and isinstance(self._judge(output), judge.Accepted):
+                self._status.reuse(output)
+                plan = self._end(Phase.SUCCEEDED, "Completed", "cache hit, output reused", ExitClass.SUCCESS, 0)
+                marks = cache.recorded_annotations(found) | {labels.ANNOTATION_CACHE_STATUS: cache.HIT}
+                return dataclasses.replace(plan, metadata={"metadata": {"annotations": marks}}, cache_result="hit")
+            result = "miss"
+        plan = self._run(resolved, restart=restart)
+        marks = cache.recorded_annotations(found)
+        if any(self._step.metadata.annotations.get(key) != value for key, value in marks.items()):
+            plan = dataclasses.replace(plan, metadata={"metadata": {"annotations": marks}})
+        return dataclasses.replace(plan, cache_result=result)
+
+    def _run(self, resolved: inputs.Resolved, *, restart: bool, events: tuple[Event, ...] = ()) -> StepPlan:
         assert self._snapshot.engram is not None
         assert self._snapshot.template is not None
         status = self._status
@@ -143,7 +193,8 @@ class _Machine:
         ).items():
             status.set(name, reference)
         status.phase(Phase.RUNNING, "Scheduled", "Job created")
-        events = (Event("Warning", "JobRestarted", "the Job was lost and is started again"),) if restart else ()
+        if restart:
+            events = (*events, Event("Warning", "JobRestarted", "the Job was lost and is started again"))
         started = moment(self._step.status.started_at) or self._now
         return StepPlan(
             status=status.patch(),
@@ -165,14 +216,49 @@ class _Machine:
 
     def _blocked(self, reason: str, kind: str, name: str) -> StepPlan:
         """A referenced object is missing: told at once, failed after the step's timeout (decision 4)."""
-        created = moment(self._step.metadata.creation_timestamp) or self._now
-        until = created + self._policy.timeout.value
+        until = self._patience()
         if self._now >= until:
-            return self.fail(reason, f'{kind} "{name}" does not exist', event=True)
+            return self.fail(reason, f'{kind} "{name}" does not exist', event=reason)
         message = f"{kind} '{name}' not found"
+        events: tuple[Event, ...] = ()
         if self._step.status.phase is not Phase.BLOCKED or self._ready_message() != message:
             self._status.phase(Phase.BLOCKED, reason, message)
-        return StepPlan(status=self._status.patch(), wake_at=until, reason=WaitsForReference(kind, name, until))
+            events = (Event("Warning", reason, f"{message}; the step starts when it is there"),)
+        waits = WaitsForReference(kind, name, until)
+        return StepPlan(status=self._status.patch(), events=events, wake_at=until, reason=waits)
+
+    def _without_secret(self, name: str) -> StepPlan:
+        """The TLS Secret is missing: a pod could not start without it, so there is no Job yet (R-11.1)."""
+        until = self._patience()
+        namespace = self._step.metadata.namespace
+        message = f"TLS Secret '{name}' of Engram '{self._engram_name()}' not found in namespace {namespace}"
+        if self._now >= until:
+            return self.fail("SecretNotFound", message, event="SecretNotFound")
+        events: tuple[Event, ...] = ()
+        if self._step.status.phase is not Phase.PENDING or self._ready_reason() != "SecretNotFound":
+            self._status.phase(Phase.PENDING, "SecretNotFound", message)
+            told = f"{message}; create it, or correct the Engram's spec.transport.tls or its annotation"
+            events = (Event("Warning", "SecretNotFound", told),)
+        # Secrets are not watched: that would be the right to read all of them.
+        wake_at = min(self._now + LOOK_AGAIN, until)
+        waits = WaitsForReference("Secret", name, until)
+        return StepPlan(status=self._status.patch(), events=events, wake_at=wake_at, reason=waits)
+
+    def not_created(self, message: str) -> StepPlan:
+        """The Job was refused, but may be accepted later: a step without a Job is Pending, and says why."""
+        self._status.phase(Phase.PENDING, JOB_NOT_CREATED, message)
+        return StepPlan(
+            status=self._status.patch(),
+            events=(Event("Warning", JOB_NOT_CREATED, message),),
+            wake_at=self._patience(),
+        )
+
+    def _patience(self) -> datetime:
+        """Until when a step waits for what it needs to start: its timeout, counted from its creation (decision 4).
+
+        Later attempts have theirs on top, since the earlier ones may have used up all of it."""
+        created = moment(self._step.metadata.creation_timestamp) or self._now
+        return created + self._policy.timeout.value * (self._number + 1)
 
     def _wait(self, reason: Reason) -> StepPlan:
         """Nothing to do until something else changes; a StepRun that nobody looked at yet gets its first phase."""
@@ -193,7 +279,8 @@ class _Machine:
         deadline = self._deadline(attempt)
         if self._now >= deadline:
             text = duration.from_timedelta(self._policy.timeout.value)
-            return self._failed(Phase.TIMEOUT, ExitClass.RETRY, TIMEOUT_EXIT, f"timed out after {text}", delete=True)
+            told = f"timed out after {text}{attempt.hindrance()}"
+            return self._failed(Phase.TIMEOUT, ExitClass.RETRY, TIMEOUT_EXIT, told, delete=True)
         trouble = attempt.trouble()
         note = ""
         if trouble is not None:
@@ -204,6 +291,10 @@ class _Machine:
             self._status.phase(Phase.RUNNING, "Running", "resuming monitoring")
         elif self._ready_reason() not in ("Scheduled", "Running"):
             self._status.phase(Phase.RUNNING, "Running", "the pod runs")
+        if self._number and (pod := attempt.newest_pod) is not None and trouble is None:
+            # From the second attempt on there may be a pod of an earlier one somewhere that still talks; the name of
+            # the right one lets components of the Go ecosystem refuse to (16.4).
+            self._status.set("podName", pod.name)
         started = moment(self._step.status.started_at)
         return StepPlan(status=self._status.patch(), wake_at=deadline, reason=Runs(started, self._number, note))
 
@@ -242,12 +333,14 @@ class _Machine:
     def _silent(self, attempt: Attempt, ended: Exit) -> StepPlan:
         """The process ended without a word from the component."""
         if ended.code == 0:
-            return self._succeeded()
+            told = "the component reported nothing; its Job succeeded"
+            return self._succeeded(Event("Normal", "JobStatusPatched", told))
         message = f"exited with code {ended.code}" if ended.code != UNKNOWN_EXIT else "ended for an unknown reason"
         if ended.message:
             message = f"{message}: {ended.message}"
         phase = Phase.TIMEOUT if ended.code == TIMEOUT_EXIT else Phase.FAILED
-        return self._failed(phase, exit_class(ended.code), ended.code, message)
+        fallback = Event("Warning", "JobStatusFallback", f"the component reported nothing; {message}")
+        return self._failed(phase, exit_class(ended.code), ended.code, message, event=fallback)
 
     def _reported(self, phase: Phase) -> StepPlan:
         """The component wrote its end; it becomes definitive here, or not."""
@@ -265,23 +358,41 @@ class _Machine:
             return self._end(Phase.CANCELED, "Canceled", message or "canceled", found, code)
         return self._failed(phase, found, code, message)
 
-    def _succeeded(self) -> StepPlan:
-        verdict = judge.success(self._snapshot, self._definition)
+    def _succeeded(self, *events: Event) -> StepPlan:
+        verdict = self._judge(self._step.status.output)
         if isinstance(verdict, judge.Rejected):
             return self._end(
-                Phase.FAILED, verdict.reason, verdict.message, ExitClass.TERMINAL, None, failure=verdict.message
+                Phase.FAILED,
+                verdict.reason,
+                verdict.message,
+                ExitClass.TERMINAL,
+                None,
+                failure=verdict.message,
+                events=(Event("Warning", verdict.reason, verdict.message),),
             )
-        return self._end(Phase.SUCCEEDED, "Completed", verdict.message, ExitClass.SUCCESS, 0, events=verdict.events)
+        events = (*events, *verdict.events)
+        return self._end(Phase.SUCCEEDED, "Completed", verdict.message, ExitClass.SUCCESS, 0, events=events)
+
+    def _judge(self, output: Mapping[str, Any] | None) -> judge.Accepted | judge.Rejected:
+        return judge.success(self._snapshot, self._definition, output)
 
     def _failed(
-        self, phase: Phase, found: ExitClass, code: int | None, message: str, *, delete: bool = False
+        self,
+        phase: Phase,
+        found: ExitClass,
+        code: int | None,
+        message: str,
+        *,
+        delete: bool = False,
+        event: Event | None = None,
     ) -> StepPlan:
         """An attempt failed: try again, or end (14.3)."""
         retry = self._policy.retry
         most = retry.max_retries.value
         if not is_retryable(found) or self._number >= most or self._is_cancel_requested():
             reason = "TimedOut" if phase is Phase.TIMEOUT else "ExecutionFailed"
-            return self._end(phase, reason, message, found, code, failure=message, delete=delete)
+            events = (event or Event("Warning", reason, message),)
+            return self._end(phase, reason, message, found, code, failure=message, events=events, delete=delete)
         asked = judge.retry_after(self._step.status) if found is ExitClass.RATE_LIMITED else timedelta(0)
         delay = retry_delay(retry, self._number + 1, seed=self._step.metadata.uid or "", at_least=asked)
         at = self._now + delay
@@ -297,9 +408,9 @@ class _Machine:
             retry_class=found,
         )
 
-    def fail(self, reason: str, message: str, *, event: bool = False) -> StepPlan:
-        """The step can never run."""
-        events = (Event("Warning", reason, message),) if event else ()
+    def fail(self, reason: str, message: str, *, event: str = "") -> StepPlan:
+        """The step can never run. `event`: reason of its Event, that of the status when empty."""
+        events = (Event("Warning", event or reason, message),)
         return self._end(
             Phase.FAILED, reason, message, ExitClass.TERMINAL, None, failure=message, events=events, delete=True
         )
@@ -359,7 +470,30 @@ class _Machine:
             if self._now >= wake_at:
                 deletes, wake_at = self._delete_job(), None
         message = self._ready_message() if final is not Phase.SUCCEEDED else ""
-        return StepPlan(status=self._status.patch(), deletes=deletes, wake_at=wake_at, reason=Ended(final, message))
+        return StepPlan(
+            status=self._status.patch(),
+            deletes=deletes,
+            cache_write=self._cache_write() if final is Phase.SUCCEEDED else None,
+            wake_at=wake_at,
+            reason=Ended(final, message),
+        )
+
+    def _cache_write(self) -> CacheWrite | None:
+        """What the success leaves to later runs; again after a crash, until it is marked as stored."""
+        store, output = self._policy.storage.value, self._step.status.output
+        place = cache.recorded_place(self._step, self._snapshot.engram)
+        if place is None or not place.is_written or store is None or not self._snapshot.has_cache:
+            return None
+        if not output or not cache.may_be_stored(output):
+            return None
+        metadata = self._step.metadata
+        mark = {"metadata": {"annotations": {labels.ANNOTATION_CACHE_STATUS: cache.STORED}}}
+        return CacheWrite(
+            store,
+            place.path,
+            cache.entry(output, place.ttl_seconds, self._now),
+            Annotate("StepRun", metadata.name or "", metadata.uid, mark),
+        )
 
     def _deletion(self) -> StepPlan:
         """Owner references clean up by themselves; only a finalizer that is there must be let go at the right time."""

@@ -42,6 +42,9 @@ class Pod:
     exit_message: str
     trouble: Trouble | None
     created_at: datetime | None
+    finished_at: datetime | None
+    """When the component's container ended."""
+    has_started: bool
     is_deleting: bool
 
     @property
@@ -90,7 +93,8 @@ class Attempt:
         if self.is_complete:
             return Exit(0, "")
         if self.failure:
-            over = max((pod for pod in self.pods if pod.exit_code), key=_age, default=None)
+            # Lists have no order: the pod whose container ended last tells how the attempt ended.
+            over = max((pod for pod in self.pods if pod.exit_code), key=_end, default=None)
             if over is not None and over.exit_code is not None:
                 return Exit(over.exit_code, over.exit_message)
             return Exit(UNKNOWN_EXIT, self.failure_message or self.failure)
@@ -103,6 +107,17 @@ class Attempt:
     def trouble(self) -> Trouble | None:
         pod = self.newest_pod
         return pod.trouble if pod is not None and not pod.is_over else None
+
+    def hindrance(self) -> str:
+        """What kept the component from running, as the end of a sentence; empty when it ran."""
+        pod = self.newest_pod
+        if pod is None:
+            return "; its Job has no pod: the Events of the Job tell why"
+        if (trouble := self.trouble()) is not None:
+            return f"; the pod cannot run: {trouble.reason}: {trouble.message}".rstrip(": ")
+        if not pod.has_started:
+            return f"; pod {pod.name} never started: its Events tell why (often a Secret or volume that is missing)"
+        return ""
 
 
 def attempt_of(job: Mapping[str, Any], pods: Sequence[Pod]) -> Attempt:
@@ -148,6 +163,8 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
         exit_message=_exit_message(terminated, status) if terminated else "",
         trouble=_trouble(state.get("waiting") or {}, status),
         created_at=moment(metadata.get("creationTimestamp")),
+        finished_at=moment((terminated or {}).get("finishedAt")),
+        has_started="running" in state or terminated is not None,
         is_deleting=bool(metadata.get("deletionTimestamp")),
     )
 
@@ -181,3 +198,7 @@ def _trouble(waiting: Mapping[str, Any], status: Mapping[str, Any]) -> Trouble |
 
 def _age(pod: Pod) -> tuple[str, str]:
     return (pod.created_at.isoformat() if pod.created_at else "", pod.name)
+
+
+def _end(pod: Pod) -> tuple[str, str, str]:
+    return (pod.finished_at.isoformat() if pod.finished_at else "", *_age(pod))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bobrapet.api.enums import ExitClass, Phase
 from bobrapet.api.timestamps import format_deadline, format_time
@@ -42,6 +43,11 @@ class StepStatus(StatusWriter):
         self.set("lastFailureMsg", shorten_bytes(failure))
         self.keep("nextRetryAt", format_deadline(at))
         self.phase(Phase.PENDING, "RetryScheduled", message)
+
+    def reuse(self, output: Mapping[str, Any]) -> None:
+        """Takes over the output of an earlier run."""
+        self.keep("output", dict(output))
+        self.keep("lastOutputAt", format_time(self._now))
 
     def finish(
         self,
