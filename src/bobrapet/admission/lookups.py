@@ -17,11 +17,13 @@ from bobrapet.api import (
     Engram,
     EngramTemplate,
     Impulse,
+    ImpulseTemplate,
     KubernetesObject,
     ReferenceGrant,
     StepRun,
     Story,
     StoryRun,
+    Transport,
 )
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.runtime.client.interfaces import Reader, get_or_none
@@ -48,7 +50,7 @@ CONCURRENT: Final = 16
 _SECRET: Final = PartialObjectMetadata.of("v1", "Secret")  # its contents are none of our business
 _BY_NAME: Final = {kind.KIND: kind for kind in KINDS}
 _BY_KIND_AND_NAME: Final = attrgetter("kind", "namespace", "name")
-_CACHED: Final = frozenset({Engram, EngramTemplate, StepRun, Story, StoryRun})
+_CACHED: Final = frozenset({Engram, EngramTemplate, ImpulseTemplate, StepRun, Story, StoryRun, Transport})
 """Kinds that the reconcilers keep in the cache anyway; others would cost a watch each."""
 
 

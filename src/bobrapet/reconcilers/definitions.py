@@ -1,6 +1,4 @@
-"""What Templates, Engrams and Stories have in common: they are examined, and their status says what was found
-(spec workloads 23).
-"""
+"""What definitions have in common: they are examined, and their status says what was found (spec workloads 23)."""
 
 from __future__ import annotations
 
@@ -9,7 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from bobrapet.api import KINDS, Engram, EngramTemplate, KubernetesObject, ReferenceGrant, StepRun, Story, StoryRun
+from bobrapet.api import (
+    KINDS,
+    Engram,
+    EngramTemplate,
+    Impulse,
+    ImpulseTemplate,
+    KubernetesObject,
+    ReferenceGrant,
+    StepRun,
+    Story,
+    StoryRun,
+    Transport,
+)
 from bobrapet.api.conditions import ConditionType, Reason, set_condition
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.runtime.client.interfaces import get_or_none
@@ -19,7 +29,7 @@ from bobrapet.validation.objects import check_object
 from bobrapet.validation.scene import Absent, Objects, Scene, Wanted
 
 _BY_NAME: Final = {kind.KIND: kind for kind in KINDS}
-_CACHED: Final = (Engram, EngramTemplate, StepRun, Story, StoryRun)
+_CACHED: Final = (Engram, EngramTemplate, Impulse, ImpulseTemplate, StepRun, Story, StoryRun, Transport)
 
 
 async def examine(operator: Operator, obj: KubernetesObject) -> Findings:
@@ -74,14 +84,18 @@ class Observed:
     totals: Mapping[str, int] = field(default_factory=dict)
     """Counters that only grow: what was counted once stays counted when its object is deleted."""
 
+    ready: Observation | None = None
+    """The condition Ready. None: whether there are faults decides."""
+
 
 def status_patch(obj: Any, seen: Observed, now: datetime) -> dict[str, Any] | None:
     """`{"status": {...}}` with what changed; None when the status says all of it already."""
     current: dict[str, Any] = to_dict(obj).get("status") or {}
-    wanted: dict[str, Any] = {
-        "observedGeneration": obj.metadata.generation,
-        "validationStatus": "invalid" if seen.faults else "valid",
-        "validationErrors": list(seen.faults) or None,
+    wanted: dict[str, Any] = {"observedGeneration": obj.metadata.generation}
+    if not isinstance(obj, Impulse):  # whose validation has conditions, but no fields of its own
+        wanted["validationStatus"] = "invalid" if seen.faults else "valid"
+        wanted["validationErrors"] = list(seen.faults) or None
+    wanted |= {
         **seen.facts,
         **{name: max(count, current.get(name) or 0) for name, count in seen.totals.items()},
         "conditions": _conditions(obj, seen, now),
@@ -104,7 +118,9 @@ def _conditions(obj: Any, seen: Observed, now: datetime) -> list[dict[str, Any]]
 
 def _observations(seen: Observed) -> Iterable[Observation]:
     yield from seen.observations
-    if seen.faults:
+    if seen.ready is not None:
+        yield seen.ready
+    elif seen.faults:
         yield Observation(ConditionType.READY, "False", Reason.VALIDATION_FAILED, "; ".join(seen.faults))
     else:
         yield Observation(ConditionType.READY, "True", Reason.VALIDATION_PASSED, "everything it needs is there")

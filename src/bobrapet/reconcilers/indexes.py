@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from bobrapet.api import Engram, Story, labels
+from bobrapet.api import Engram, Impulse, Story, labels
 from bobrapet.reconcilers import glance
 from bobrapet.reconcilers.builtin import Pod
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun, RawStoryTrigger
-from bobrapet.reconcilers.references import engram_keys, story_keys
+from bobrapet.reconcilers.references import engram_keys, story_keys, transport_names
 from bobrapet.runtime.client.interfaces import FieldIndexer
 from bobrapet.runtime.client.object import Unstructured
 
 ENGRAM_TEMPLATE: Final = "spec.templateRef.name"
 STEPRUN_ENGRAM: Final = "spec.engramRef.key"
 STEPRUN_RUN: Final = "spec.storyRunRef.key"
+IMPULSE_TEMPLATE: Final = "spec.templateRef.name"
+IMPULSE_STORY: Final = "spec.storyRef.key"
 STORYRUN_STORY: Final = "spec.storyRef.key"
+STORYRUN_IMPULSE: Final = "spec.impulseRef.key"
 STORYRUN_PARENT: Final = "metadata.ownerReferences.storyrun"
 STORYTRIGGER_RUN: Final = "status.storyRunRef.key"
 STORY_ENGRAMS: Final = "spec.steps.ref.key"
 STORY_STORIES: Final = "spec.steps.storyRef.key"
+STORY_TRANSPORTS: Final = "spec.transports.transportRef"
 STEPRUN_SLOT: Final = "slot"
 STORYRUN_QUEUE: Final = "queue"
 POD_STEPRUN: Final = "metadata.labels.steprun"
@@ -45,13 +49,17 @@ def _pod_steprun(pod: Unstructured) -> list[str]:
 
 INDEXES: Final[tuple[tuple[type[Any], str, Callable[[Any], list[str]]], ...]] = (
     (Engram, ENGRAM_TEMPLATE, _engram_template),
+    (Impulse, IMPULSE_TEMPLATE, lambda impulse: [impulse.spec.template_ref.name]),
+    (Impulse, IMPULSE_STORY, lambda impulse: [impulse.spec.story_ref.key(impulse.metadata.namespace)]),
     (RawStepRun, STEPRUN_ENGRAM, _named("engramRef")),
     (RawStepRun, STEPRUN_RUN, _named("storyRunRef")),
     (RawStoryRun, STORYRUN_STORY, _named("storyRef")),
+    (RawStoryRun, STORYRUN_IMPULSE, _named("impulseRef")),
     (RawStoryRun, STORYRUN_PARENT, glance.parents),
     (RawStoryTrigger, STORYTRIGGER_RUN, glance.trigger_runs),
     (Story, STORY_ENGRAMS, lambda story: sorted(engram_keys(story))),
     (Story, STORY_STORIES, lambda story: sorted(story_keys(story))),
+    (Story, STORY_TRANSPORTS, lambda story: sorted(transport_names(story))),
     (RawStepRun, STEPRUN_SLOT, glance.slots),
     (RawStoryRun, STORYRUN_QUEUE, glance.queues),
     (Pod, POD_STEPRUN, _pod_steprun),

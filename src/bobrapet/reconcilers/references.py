@@ -27,6 +27,11 @@ def story_keys(story: Story) -> set[str]:
     return keys
 
 
+def transport_names(story: Story) -> set[str]:
+    """Names of the Transports that a Story declares."""
+    return {name for transport in story.spec.transports if (name := transport.transport_ref.strip())}
+
+
 def _steps(story: Story) -> Iterator[Step]:
     for step in (*story.spec.steps, *story.spec.compensations, *story.spec.finally_):
         yield step

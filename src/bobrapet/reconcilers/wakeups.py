@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-from bobrapet.api import Engram, EngramTemplate, Story, StoryRun, labels
+from bobrapet.api import Engram, EngramTemplate, Impulse, ImpulseTemplate, Story, StoryRun, Transport, labels
 from bobrapet.reconcilers import glance, indexes
 from bobrapet.reconcilers.builtin import JOB_NAME_LABEL
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun, RawStoryTrigger
-from bobrapet.reconcilers.references import engram_keys, story_keys
+from bobrapet.reconcilers.references import engram_keys, story_keys, transport_names
 from bobrapet.runtime.client.interfaces import Reader
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata, Unstructured
 from bobrapet.runtime.reconcile import Request
@@ -78,6 +78,18 @@ class WakeUps:
         stories = await self._reader.list(Story, fields={indexes.STORY_STORIES: str(ObjectKey.of(story))})
         return [Request(*ObjectKey.of(other)) for other in stories]
 
+    async def stories_of_transport(self, transport: Transport) -> list[Request]:
+        stories = await self._reader.list(Story, fields={indexes.STORY_TRANSPORTS: transport.metadata.name or ""})
+        return [Request(*ObjectKey.of(story)) for story in stories]
+
+    async def impulses_of_template(self, template: ImpulseTemplate) -> list[Request]:
+        impulses = await self._reader.list(Impulse, fields={indexes.IMPULSE_TEMPLATE: template.metadata.name or ""})
+        return [Request(*ObjectKey.of(impulse)) for impulse in impulses]
+
+    async def impulses_of_story(self, story: Story) -> list[Request]:
+        impulses = await self._reader.list(Impulse, fields={indexes.IMPULSE_STORY: str(ObjectKey.of(story))})
+        return [Request(*ObjectKey.of(impulse)) for impulse in impulses]
+
     async def runs_that_wait_for_a_slot(self, step: Unstructured) -> list[Request]:
         """A step that gave its slot back may let others go on."""
         if glance.slots(step):
@@ -116,6 +128,23 @@ def engram_of_step(step: Unstructured) -> list[Request]:
 def story_of_run(run: Unstructured) -> list[Request]:
     key = glance.reference(run, "storyRef")
     return [_request(key)] if key else []
+
+
+def story_of_impulse(impulse: Impulse) -> list[Request]:
+    return [_request(impulse.spec.story_ref.key(impulse.metadata.namespace))]
+
+
+def impulse_of_run(run: Unstructured) -> list[Request]:
+    key = glance.reference(run, "impulseRef")
+    return [_request(key)] if key else []
+
+
+def template_of_impulse(impulse: Impulse) -> list[Request]:
+    return [Request("", impulse.spec.template_ref.name)]
+
+
+def transports_of_story(story: Story) -> list[Request]:
+    return [Request("", name) for name in sorted(transport_names(story))]
 
 
 def template_of_engram(engram: Engram) -> list[Request]:

@@ -120,6 +120,13 @@ class Scene:
         else:
             findings.warn(path, f"{text} yet; it is looked for again until it appears")
 
+    def unfit(self, findings: Findings, path: str, text: str) -> None:
+        """Reports a reference to something that is there and does not suit, but may still be changed."""
+        if self.absent is Absent.REFUSES:
+            findings.invalid(path, text)
+        else:
+            findings.warn(path, text)
+
     def may_refer(self, findings: Findings, path: str, referrer: Referrer, target: Target) -> bool:
         """Checks a reference against the cross-namespace policy; a refusal is reported."""
         policy = self.config.references.cross_namespace_policy

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from bobrapet.api import Engram, EngramTemplate, Story
+from bobrapet.api import Engram, EngramTemplate, Story, Transport
 from bobrapet.api.enums import StepType, WorkloadMode
 from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
@@ -135,6 +135,9 @@ class _StoryCheck:
         if step.type is StepType.EXECUTE_STORY:
             self._sub_story(f"{path}.with.storyRef", step)
         component = self._component(f"{path}.ref", step.ref) if step.ref is not None else None
+        if self._streaming and component is not None and component.mode is WorkloadMode.JOB:
+            text = "the Engram has mode job; a streaming Story keeps Engrams running: mode deployment or statefulset"
+            self._scene.unfit(findings, f"{path}.ref.name", text)
         self._templates(path, step, component)
         if component is not None:
             self._inputs(path, step, component)
@@ -245,6 +248,9 @@ class _StoryCheck:
         if story is None:
             self._scene.missing(self._findings, f"{path}.name", f"story '{name}' not found in namespace '{namespace}'")
             return
+        if story.spec.is_streaming and not self._streaming:
+            text = f"story '{name}' is streaming and has no end that a batch Story could wait for"
+            self._scene.unfit(self._findings, f"{path}.name", text)
         version = reference.get("version")
         self._version(path, "Story", name, version if isinstance(version, str) else None, story.spec.version)
 
@@ -341,8 +347,11 @@ class _StoryCheck:
             elif name in seen:
                 findings.duplicate(f"{path}.name", f"transport name {quoted(name)} is duplicated", name)
             seen.add(name)
-            if not transport.transport_ref.strip():
+            reference = transport.transport_ref.strip()
+            if not reference:
                 findings.required(f"{path}.transportRef", "required; the name of a Transport")
+            elif self._scene.lookup.find(Transport, "", reference) is None:
+                self._scene.missing(findings, f"{path}.transportRef", f"Transport '{reference}' not found")
             check_streaming(findings, f"{path}.streaming", transport.streaming, steps=names)
 
     def _transport_of_step(self, path: str, name: str) -> None:
