@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from bobrapet.reconcilers.glance import RawStoryRun
 from bobrapet.reconcilers.wakeups import story_of_run
@@ -39,7 +40,7 @@ async def test_a_thousand_runs_in_twenty_seconds_wake_their_story_four_times() -
     queue.shut_down()
     await worker
     assert 4 <= len(woken) <= 5
-    assert all(later - earlier >= COUNTER_DELAY for earlier, later in zip(woken, woken[1:], strict=False))
+    assert all(later - earlier >= COUNTER_DELAY for earlier, later in pairwise(woken))
 
 
 async def test_what_is_there_at_the_start_wakes_nobody() -> None:
