@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bobrapet import __version__
 
 if TYPE_CHECKING:
+    from bobrapet.admission.certificatekeeper import CertificateKeeper
+    from bobrapet.reconcilers.rbac import Rule
     from bobrapet.runtime.cache import Options as CacheOptions
     from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.clock import Clock
@@ -31,6 +33,8 @@ EXIT_LEASE_LOST: Final = 3
 """Another replica may lead now; a crash is 1. Whoever restarts the process need not look for a fault."""
 
 ENVIRONMENT_PREFIX: Final = "BOBRAPET_"
+CERTIFICATE_PATIENCE: Final = 60.0
+"""Seconds for which the start waits until its webhook certificate can be stored; the pod is restarted afterwards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +53,13 @@ class Options:
     webhook_port: int = 9443
     enable_webhooks: bool = True
     """With a certificate; without one there is nothing to serve."""
+    webhook_self_signed: bool = False
+    """Make and renew the certificate in a Secret of `config_namespace`, and have it trusted. With
+    `webhook_cert_path` somebody else does it, and this has no meaning."""
+
+    webhook_name_prefix: str = "bobrapet-"
+    """How the names of the webhook Service, its Secret and the webhook configurations begin."""
+
     health_probe_bind_address: str = "0"
     leader_elect: bool = False
     leader_election_id: str = "d3a8b358.bubustack.io"
@@ -70,6 +81,10 @@ class Options:
     zap_log_level: str = ""
     zap_stacktrace_level: str = ""
     zap_time_encoding: str = "rfc3339"
+
+    @property
+    def serves_webhooks(self) -> bool:
+        return self.enable_webhooks and bool(self.webhook_cert_path or self.webhook_self_signed)
 
 
 async def build(config: RestConfig, options: Options | None = None, *, clock: Clock | None = None) -> ControllerManager:
@@ -96,6 +111,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     scheme.add_known_types(*KINDS)
     guarded = options.metrics_secure and options.metrics_bind_address not in ("", "0")
     reviews = ApiClient(RestClient(config)) if guarded else None
+    keeper = await _certificate_keeper(config, options, clock or REAL_CLOCK)
     made = await manager.new(
         config,
         manager.Options(
@@ -116,7 +132,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
             retry_period=to_seconds(options.leader_election_retry_period),
             health_probe_bind_address=options.health_probe_bind_address,
             metrics=_metrics_options(options, reviews),
-            webhook_server=_webhook_server(options) if options.webhook_cert_path else None,
+            webhook_server=_webhook_server(options, keeper),
         ),
         clock=clock or REAL_CLOCK,
     )
@@ -127,13 +143,33 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     operator = Operator(client=made.get_client(), live=made.get_api_reader(), clock=made.clock, config=source)
     await indexes.register(made.get_field_indexer())
     await wiring.add_controllers(made, operator, source)
-    if options.webhook_cert_path and options.enable_webhooks:
+    if keeper is not None:
+        made.add(keeper)
+        made.add(_ClosedAtTheEnd(keeper))
+    if options.serves_webhooks:
         from bobrapet.admission import add_webhooks
 
         add_webhooks(made, source)
     made.add_healthz_check("healthz", healthz.ping)
     made.add_readyz_check("readyz", healthz.ping)
     return made
+
+
+def rights() -> tuple[Rule, ...]:
+    """All that the manager may do in the whole cluster: the rules that reconcilers and webhooks declare."""
+    from bobrapet.admission import RULES
+    from bobrapet.reconcilers import rbac, wiring
+
+    return (*wiring.RBAC, *(rbac.Rule(*rule) for rule in RULES))
+
+
+def certificate_rights(prefix: str) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """What `--webhook-self-signed` needs besides: in its own namespace, and in the whole cluster."""
+    from bobrapet.admission import certificates
+    from bobrapet.reconcilers import rbac
+
+    local, wide = certificates.rules(prefix)
+    return tuple(rbac.Rule(*rule) for rule in local), tuple(rbac.Rule(*rule) for rule in wide)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -227,13 +263,36 @@ def _metrics_options(options: Options, reviews: ApiClient | None) -> MetricsOpti
     )
 
 
-def _webhook_server(options: Options) -> WebhookServer:
+async def _certificate_keeper(config: RestConfig, options: Options, clock: Clock) -> CertificateKeeper | None:
+    """Whoever keeps our own certificate, ready to serve; None when there is nothing to keep."""
+    if not options.serves_webhooks or options.webhook_cert_path:
+        return None
+    from bobrapet.admission.certificatekeeper import CertificateKeeper, ready_keeper
+    from bobrapet.runtime.client.client import ApiClient
+    from bobrapet.runtime.rest.client import RestClient
+
+    # A client of its own: replicas that do not lead may not write with the manager's.
+    keeper = CertificateKeeper(
+        ApiClient(RestClient(config)), options.config_namespace, options.webhook_name_prefix, clock=clock
+    )
+    try:
+        await ready_keeper(keeper, patience=CERTIFICATE_PATIENCE, clock=clock)
+    except BaseException:
+        await keeper.close()
+        raise
+    return keeper
+
+
+def _webhook_server(options: Options, keeper: CertificateKeeper | None) -> WebhookServer | None:
+    if not options.serves_webhooks:
+        return None
     from bobrapet.runtime.webhook import Options as WebhookOptions
     from bobrapet.runtime.webhook import Server
 
     return Server(
         WebhookOptions(
             port=options.webhook_port,
+            context=None if keeper is None else keeper.context,
             cert_dir=options.webhook_cert_path,
             cert_name=options.webhook_cert_name,
             key_name=options.webhook_cert_key,
@@ -241,10 +300,14 @@ def _webhook_server(options: Options) -> WebhookServer:
     )
 
 
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
 class _ClosedAtTheEnd:
     """Closes a connection when the manager stops."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: _Closable) -> None:
         self._client = client
 
     def need_leader_election(self) -> bool:
@@ -351,6 +414,8 @@ _FLAGS: Final[Mapping[str, tuple[_Flag, ...]]] = {
         _Flag("webhook-cert-path", "", "folder of the webhook certificate"),
         _Flag("webhook-cert-name", "tls.crt", "file of the certificate in it"),
         _Flag("webhook-cert-key", "tls.key", "file of the key in it"),
+        _Flag("webhook-self-signed", False, "make and renew the webhook certificate, and have it trusted"),
+        _Flag("webhook-name-prefix", "bobrapet-", "how Service, Secret and configurations of the webhooks begin"),
         _Flag("enable-http2", False, "allow HTTP/2 for metrics and webhooks"),
     ),
     "logging and tracing": (

@@ -18,18 +18,20 @@ class Rule:
     group: str
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    """Only these objects. Has no meaning for create, list and watch of what has no name yet."""
 
 
 def merge(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """The rules of a ClusterRole: one entry per group and set of verbs, sorted, nothing twice."""
-    verbs: dict[tuple[str, str], set[str]] = defaultdict(set)
+    """The rules of a ClusterRole: one entry per group, names and set of verbs, sorted, nothing twice."""
+    verbs: dict[tuple[str, tuple[str, ...], str], set[str]] = defaultdict(set)
     for rule in rules:
         for resource in rule.resources:
-            verbs[rule.group, resource].update(rule.verbs)
-    resources: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
-    for (group, resource), found in sorted(verbs.items()):
-        resources[group, tuple(sorted(found))].append(resource)
+            verbs[rule.group, rule.names, resource].update(rule.verbs)
+    resources: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+    for (group, names, resource), found in sorted(verbs.items()):
+        resources[group, names, tuple(sorted(found))].append(resource)
     return [
-        {"apiGroups": [group], "resources": names, "verbs": list(found)}
-        for (group, found), names in sorted(resources.items())
+        {"apiGroups": [group], "resources": kinds, "verbs": list(found)} | ({"resourceNames": list(names)} if names else {})
+        for (group, names, found), kinds in sorted(resources.items())
     ]

@@ -1,5 +1,12 @@
 """Certificates."""
 
-from bobrapet.runtime.certwatcher.certwatcher import CertificateError, CertWatcher, self_signed, self_signed_pair
+from bobrapet.runtime.certwatcher.certwatcher import (
+    CertificateError,
+    CertWatcher,
+    load_pair,
+    self_signed,
+    self_signed_pair,
+    server_context,
+)
 
-__all__ = ["CertWatcher", "CertificateError", "self_signed", "self_signed_pair"]
+__all__ = ["CertWatcher", "CertificateError", "load_pair", "self_signed", "self_signed_pair", "server_context"]

@@ -71,8 +71,8 @@ class CertWatcher:
             pair = self._read()
             if pair != self._loaded:
                 # Loading into a context changes it before it finds out that the key does not fit.
-                _load_pair(server_context(), *pair)
-                _load_pair(self.context, *pair)
+                load_pair(server_context(), *pair)
+                load_pair(self.context, *pair)
                 self._loaded = pair
         except (OSError, ssl.SSLError) as error:
             READ_ERRORS.inc()
@@ -98,7 +98,8 @@ def server_context() -> ssl.SSLContext:
     return context
 
 
-def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
+def load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
+    """Serves with this pair from now on: new handshakes use it, open connections go on. Raises `ssl.SSLError`."""
     # The ssl module loads from files only, and the real ones may be swapped between its two reads.
     with tempfile.TemporaryDirectory() as folder:
         cert_file, key_file = Path(folder, "tls.crt"), Path(folder, "tls.key")
@@ -111,7 +112,7 @@ def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
 def self_signed(names: Iterable[str]) -> ssl.SSLContext:
     """A context with a certificate for these names that nobody signed, valid for a year."""
     context = server_context()
-    _load_pair(context, *self_signed_pair(names))
+    load_pair(context, *self_signed_pair(names))
     return context
 
 

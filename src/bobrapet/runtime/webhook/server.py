@@ -48,6 +48,9 @@ class Options:
 
     cert_name: str = "tls.crt"
     key_name: str = "tls.key"
+    context: ssl.SSLContext | None = None
+    """Serve with the certificate that somebody else keeps current in here; `cert_dir` is not looked at then."""
+
     client_ca_file: str = ""
     """Require client certificates of these authorities. Relative to `cert_dir`."""
 
@@ -89,24 +92,30 @@ class Server:
             self._serving.set()
             await asyncio.get_running_loop().create_future()
         folder = Path(options.cert_dir or Path(tempfile.gettempdir(), "k8s-webhook-server", "serving-certs"))
-        watcher = CertWatcher(folder / options.cert_name, folder / options.key_name, clock=self._clock)
+        watching: asyncio.Task[None] | None = None
+        context = options.context
+        if context is None:
+            watcher = CertWatcher(folder / options.cert_name, folder / options.key_name, clock=self._clock)
+            context = watcher.context
         if options.client_ca_file:
-            watcher.context.load_verify_locations(folder / options.client_ca_file)
-            watcher.context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(folder / options.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
         app = web.Application(client_max_size=MAX_BODY + 1)
         app.router.add_route("*", "/{path:.*}", self._answer)
         site = runner(app, drain=DRAIN)
         listener = listen(f"{options.host}:{options.port}")
         self.port = listener.getsockname()[1]
-        watching = asyncio.create_task(watcher.start(), name="webhook certificate")
+        if options.context is None:
+            watching = asyncio.create_task(watcher.start(), name="webhook certificate")
         try:
-            await serve(site, listener, watcher.context)
+            await serve(site, listener, context)
             log.info("Serving webhook server", host=options.host, port=self.port)
             self._serving.set()
             await asyncio.get_running_loop().create_future()
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            if watching is not None:
+                watching.cancel()
+                await asyncio.wait([watching])
             await site.cleanup()
 
     async def started_check(self) -> None:
