@@ -6,11 +6,13 @@ them. `rbac.merge` decides how rules look, so a rule that a reconciler declares 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bobrapet import admission, manager
 from bobrapet.api import KINDS
+from bobrapet.config.operator import DEAD_KEYS, known_keys
 from bobrapet.reconcilers import rbac, wiring
 
 Object = dict[str, Any]
@@ -70,7 +72,67 @@ def user_role(kind: Any, who: str) -> Object:
 def webhooks() -> list[Object]:
     """The webhook configurations as kustomize wants them: names without prefix, the namespace `system`."""
     endpoint = admission.Service(namespace="system", name="webhook-service")
-    return admission.webhook_configurations(endpoint, prefix="")
+    found = admission.webhook_configurations(endpoint, prefix="")
+    for each in found:
+        each["metadata"]["labels"] = dict(LABELS)
+    return found
+
+
+def operator_keys() -> dict[str, str]:
+    """The chart's name of each key of the operator's ConfigMap: controllerReconcileTimeout."""
+    keys = sorted(known_keys() | DEAD_KEYS)
+    return {re.sub(r"[.-](.)", lambda match: match[1].upper(), key): key for key in keys}
+
+
+def values_schema(values: Object) -> Object:
+    """The JSON Schema of the chart's values: the types of the defaults, and nothing that is not among them."""
+    schema = _shape(values)
+    found = schema["properties"]
+    found["operatorConfig"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: {"type": ["string", "number", "boolean"]} for name in operator_keys()},
+        "patternProperties": {QUEUE_VALUE: {"type": ["string", "number"]}},
+    }
+    found["controllerManager"]["properties"]["replicas"] |= {"minimum": 0}
+    image = found["controllerManager"]["properties"]["manager"]["properties"]["image"]["properties"]
+    image["digest"] |= {"pattern": "^(sha256:[0-9a-f]{64})?$"}
+    found["controllerManager"]["properties"]["manager"]["properties"]["logLevel"] = {
+        "type": ["string", "integer"],
+        "pattern": "^(|debug|info|error|panic|[1-9][0-9]*)$",
+    }
+    found["podDisruptionBudget"]["properties"]["maxUnavailable"] = {"type": ["integer", "string"]}
+    found["webhook"]["properties"]["certificates"]["properties"]["provider"] |= {
+        "enum": ["self-signed", "cert-manager"]
+    }
+    found["watchNamespaces"]["items"] = {"type": "string", "minLength": 1}
+    found["metrics"]["properties"]["bindAddress"] = {"type": ["string", "integer"]}
+    found["global"] = {"type": "object"}  # what a chart around this one hands to all
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of bobrapet", **schema}
+
+
+QUEUE_VALUE = "^storyrunQueue[A-Z].*(Concurrency|DefaultPriority|PriorityAgingSeconds)$"
+
+
+def _shape(value: Any) -> Object:
+    match value:
+        case bool():
+            return {"type": "boolean"}
+        case int():
+            return {"type": "integer"}
+        case str():
+            return {"type": "string"}
+        case list():
+            return {"type": "array"}
+        case dict() if value and not value.keys() & FREE:
+            properties = {key: _shape(each) for key, each in value.items()}
+            return {"type": "object", "additionalProperties": False, "properties": properties}
+        case _:
+            return {"type": "object"}
+
+
+FREE = {"requests", "runAsNonRoot", "readOnlyRootFilesystem", "grafana_dashboard"}
+"""Keys by which an object of Kubernetes' own is known: it has more fields than our defaults use."""
 
 
 def cluster_role(name: str, rules: Iterable[Object]) -> Object:

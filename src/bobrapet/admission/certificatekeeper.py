@@ -6,7 +6,6 @@ is at work (its annotations tell), nothing is written.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import ssl
 from collections.abc import Mapping

@@ -138,7 +138,7 @@ def plan(
     *,
     trusted: bool,
     now: datetime.datetime,
-    policy: Policy = Policy(),  # noqa: B008 - immutable
+    policy: Policy = Policy(),
 ) -> Step:
     """Decides from what is stored (None: nothing) and whether every configuration trusts it.
 
@@ -218,9 +218,7 @@ def issue(names: Iterable[str], now: datetime.datetime, lifetime: datetime.timed
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .sign(signer, hashes.SHA256())
     )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return (
         Pair(certificate.public_bytes(serialization.Encoding.PEM), pem),
         authority.public_bytes(serialization.Encoding.PEM),

@@ -32,6 +32,7 @@ def merge(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     for (group, names, resource), found in sorted(verbs.items()):
         resources[group, names, tuple(sorted(found))].append(resource)
     return [
-        {"apiGroups": [group], "resources": kinds, "verbs": list(found)} | ({"resourceNames": list(names)} if names else {})
+        {"apiGroups": [group], "resources": kinds, "verbs": list(found)}
+        | ({"resourceNames": list(names)} if names else {})
         for (group, names, found), kinds in sorted(resources.items())
     ]

@@ -7,7 +7,7 @@ import base64
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -86,10 +86,8 @@ def served(context: ssl.SSLContext) -> bytes:
     server = context.wrap_bio(incoming, outgoing, server_side=True)
     for _ in range(4):
         for side in (client, server):
-            try:
+            with suppress(ssl.SSLWantReadError):
                 side.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
             back.write(outgoing.read())
     shown = client.getpeercert(binary_form=True)
     assert shown is not None
