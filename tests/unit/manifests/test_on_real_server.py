@@ -1,4 +1,4 @@
-"""What is applied, on a real API server: no field is unknown, no warning is heard, Pod Security `restricted` is kept."""
+"""What is applied, on a real API server: no field unknown, no warning heard, Pod Security `restricted` kept."""
 
 from __future__ import annotations
 
