@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bobrapet.api import labels
+from bobrapet.api import StepRun, labels
+from bobrapet.api.enums import Phase
+from bobrapet.api.names import compose
 from bobrapet.api.timestamps import format_time
 from bobrapet.engine import settings
 from bobrapet.engine.ending import ending_of
@@ -22,7 +24,7 @@ from bobrapet.engine.states import moment
 from bobrapet.engine.status import RunStatus
 
 if TYPE_CHECKING:
-    from bobrapet.api import StepRun, StoryRun
+    from bobrapet.api import StepState, StoryRun
     from bobrapet.engine.snapshot import RunSnapshot
 
 
@@ -42,7 +44,7 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
     cancels: list[Annotate] = []
     deletes: list[Delete] = []
     for child in _left_running(snapshot):
-        state = run.status.step_states.get(child.spec.step_id)
+        state = _state_of(child, run)
         asked = (moment(state.finished_at) if state is not None else None) or finished
         until = asked + settings.grace(snapshot.config, snapshot.story)
         end = ending_of(child, delete=now >= until)
@@ -122,10 +124,43 @@ def _may_go(child: StepRun | StoryRun) -> bool:
     return child.KIND != "StoryRun" or (child.status.phase is not None and child.status.phase.is_terminal)
 
 
-def _left_running(snapshot: RunSnapshot) -> Iterator[StepRun]:
+def live_children(snapshot: RunSnapshot) -> Iterator[StepRun | StoryRun]:
+    """What the run made and what goes on."""
     for steprun in snapshot.steps.values():
         if is_owned(steprun, snapshot.run) and final_phase(steprun) is None:
             yield steprun
+    for child in snapshot.children.values():
+        if is_owned(child, snapshot.run) and not _may_go(child):
+            yield child
+
+
+def _left_running(snapshot: RunSnapshot) -> Iterator[StepRun | StoryRun]:
+    """What goes on although its run has ended; a child run that nobody waited for has every right to."""
+    for child in live_children(snapshot):
+        if isinstance(child, StepRun) or not _was_left_alone(child, snapshot.run):
+            yield child
+
+
+def _was_left_alone(child: StoryRun, run: StoryRun) -> bool:
+    """Whether a child run belongs to a step that succeeded by starting it."""
+    state = _state_of(child, run)
+    return state is None or state.phase is Phase.SUCCEEDED
+
+
+def _state_of(child: StepRun | StoryRun, run: StoryRun) -> StepState | None:
+    """The state of the step that a child belongs to."""
+    states = run.status.step_states
+    if isinstance(child, StepRun):
+        return states.get(child.spec.step_id)
+    name = child.metadata.name or ""
+    return next(
+        (
+            state
+            for step, state in states.items()
+            if name in (state.sub_story_run_name, compose(run.metadata.name or "", step))
+        ),
+        None,
+    )
 
 
 def _ready_reason(run: StoryRun) -> str:

@@ -240,6 +240,9 @@ class Pass(Work):
         for name in node.dependencies:
             other = self.graph.nodes[name]
             state = self.states.get(name)
+            if state is not None and state.phase is Phase.SUCCEEDED and not self.shows_output(other, state):
+                waiting.append(name)
+                continue
             if other.block is not node.block:
                 continue  # earlier blocks are over, whatever became of the step
             if state is None or (not state.is_terminal and not self._flows(node)):
@@ -518,9 +521,7 @@ class Pass(Work):
             self.record(node.name, state)
             self.reasons[node.name] = AwaitsRun(name)
 
-    # Ending early
-
     # Shared
 
     def _condition_of_wait(self, node: Node) -> bool | evaluation.Failed | evaluation.Needs:
-        return self.templates().condition(str((node.step.with_ or {}).get("until") or ""), is_waiting=True)
+        return self.templates().condition(str((node.step.with_ or {}).get("until") or ""))

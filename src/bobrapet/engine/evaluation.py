@@ -81,23 +81,17 @@ class Templates:
         """The text that a template gives."""
         return self._answer(template, lambda context: Value(_text(self._evaluator.resolve(template, context))))
 
-    def condition(self, template: str, *, is_waiting: bool = False) -> bool | Failed | Needs:
-        """Whether a condition holds. With `is_waiting`, what cannot be evaluated yet may become true later."""
+    def condition(self, template: str) -> bool | Failed | Needs:
+        """Whether a condition holds."""
         found = self._answer(template, lambda context: Value(self._evaluator.condition(template, context)))
-        match found:
-            case Value(value=value):
-                return bool(value)
-            case Failed(message=message) if is_waiting:
-                return Failed(message, is_final=False)
-            case _:
-                return found
+        return bool(found.value) if isinstance(found, Value) else found
 
     def _answer(self, template: Any, evaluate: Callable[[Mapping[str, Any]], Value]) -> Value | Failed | Needs:
         try:
             return evaluate(self._context)
         except ExpressionError as error:
             if error.kind != "offloaded":
-                return Failed(str(error))
+                return _failed(error)
         if self._policy == "error":
             return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
         if not self._offloaded.can_be_read:
@@ -110,7 +104,7 @@ class Templates:
         try:
             return evaluate(_hydrated(self._context, payloads))
         except ExpressionError as error:
-            return Failed(str(error))
+            return _failed(error)
 
     def _read(self, template: Any) -> dict[str, Any]:
         """The part of the context that a template reads."""
@@ -119,6 +113,11 @@ class Templates:
             "inputs": self._context.get("inputs"),
             "steps": {name: steps[name] for name in references_in(template) if name in steps},
         }
+
+
+def _failed(error: ExpressionError) -> Failed:
+    """What is wrong with the text itself stays wrong; what is wrong with the data may be right later."""
+    return Failed(str(error), is_final=error.kind in ("parse", "wrapper", "depth"))
 
 
 def post_execution(snapshot: StepSnapshot, name: str, condition: str, output: Any) -> bool | Failed:

@@ -30,6 +30,8 @@ class End:
     events: tuple[Event, ...] = ()
     loads: tuple[Mapping[str, Any], ...] = ()
     """Offloaded values that the output reads; while there are any, the run goes on."""
+    is_early: bool = False
+    """Whether a value that the output reads is not in the snapshot yet; until it is, the run goes on."""
 
 
 def conclude(current: Work, status: RunStatus) -> End:
@@ -82,6 +84,8 @@ def _succeed(current: Work, status: RunStatus, message: str) -> End:
     message = message or _success_message(current)
     if not spec.output:
         return _succeeded(status, message)
+    if not _shows_what_is_read(current, spec.output):
+        return End(is_early=True)
     match current.templates().value(spec.output):
         case evaluation.Needs(references=references):
             return End(loads=references)
@@ -102,6 +106,18 @@ def _succeed(current: Work, status: RunStatus, message: str) -> End:
         return end
     status.set("output", output)
     return _succeeded(status, message)
+
+
+def _shows_what_is_read(current: Work, output: Any) -> bool:
+    """Whether the snapshot has every output that a template of the Story's output reads."""
+    graph = current.graph
+    shown = True
+    for name in evaluation.references_in(output):
+        node = graph.nodes.get(graph.step_of(name))
+        state = current.states.get(node.name) if node is not None else None
+        if node is not None and state is not None and state.phase is Phase.SUCCEEDED:
+            shown = current.shows_output(node, state) and shown
+    return shown
 
 
 def _succeeded(status: RunStatus, message: str) -> End:

@@ -63,6 +63,8 @@ class Graph:
     dependents: Mapping[str, tuple[str, ...]]
     parents: Mapping[str, str]
     """Branch of a parallel step -> that step, for names that no other step has."""
+    aliases: Mapping[str, str]
+    """Name as templates may write it -> step or branch."""
     problems: tuple[str, ...]
     """Why the graph cannot be run; empty when it can."""
 
@@ -72,6 +74,11 @@ class Graph:
 
     def has(self, block: Block) -> bool:
         return any(node.block is block for node in self.nodes.values())
+
+    def step_of(self, name: str) -> str:
+        """The step that a template means by a name: its own name, its alias, or a branch of it; empty: none."""
+        real = name if name in self.nodes or name in self.parents else self.aliases.get(name, "")
+        return self.parents.get(real, real)
 
     def downstream(self, name: str) -> set[str]:
         """A step and everything that depends on it within its block, at any distance."""
@@ -136,6 +143,11 @@ def build(story: Story) -> Graph:
                 unknown.append(f"{step.name}->{name}")
             else:
                 needed.add(target)
+        unknown += [
+            f"{step.name}->{name}"
+            for name in _watched_by(step)
+            if name not in positions and name not in aliases and name not in parents and name not in branch_aliases
+        ]
         dependencies = tuple(sorted(needed, key=positions.__getitem__))
         nodes[step.name] = Node(step, block, index, dependencies, branches.get(step.name, ()))
     if unknown:
@@ -148,7 +160,14 @@ def build(story: Story) -> Graph:
     for node in nodes.values():
         for name in node.dependencies:
             dependents.setdefault(name, []).append(node.name)
-    return Graph(nodes, order, {name: tuple(found) for name, found in dependents.items()}, parents, tuple(problems))
+    return Graph(
+        nodes,
+        order,
+        {name: tuple(found) for name, found in dependents.items()},
+        parents,
+        branch_aliases | aliases,
+        tuple(problems),
+    )
 
 
 def branches_of(step: Step) -> tuple[Step, ...]:
@@ -186,6 +205,12 @@ def _read_by(step: Step, branches: Iterable[Step]) -> Iterator[str]:
         parts = path.split(".")
         if len(parts) > 1 and parts[0] == "steps":
             yield parts[1]
+
+
+def _watched_by(step: Step) -> Iterable[str]:
+    """Names of steps that the condition of a wait step reads: they must exist, but need not have ended (B-17)."""
+    until = (step.with_ or {}).get("until") if step.type is StepType.WAIT else None
+    return sorted(references_in(until)) if isinstance(until, str) else ()
 
 
 def _wrong_blocks(nodes: Mapping[str, Node]) -> list[str]:

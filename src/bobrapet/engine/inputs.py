@@ -65,10 +65,14 @@ class Fault:
 
 
 def story_inputs(run: StoryRun, story: Story) -> dict[str, Any] | Fault:
-    """The inputs of a run with the defaults of its Story's schema, checked against it."""
-    return _checked(
-        story.spec.inputs_schema, run.spec.inputs or {}, "inputs", f"Story {story.metadata.name} inputsSchema"
-    )
+    """The inputs of a run with the defaults of its Story's schema, checked against it before the run begins.
+
+    A run that has begun was checked; a schema that is edited meanwhile is for the runs to come (B-14).
+    """
+    given = run.spec.inputs or {}
+    if run.status.phase is not None and run.status.phase is not Phase.PENDING:
+        return _with_defaults(story.spec.inputs_schema, given)
+    return _checked(story.spec.inputs_schema, given, "inputs", f"Story {story.metadata.name} inputsSchema")
 
 
 def resolve_step(snapshot: StepSnapshot, definition: Step, policy: StepPolicy) -> Resolved | Waiting | Load | Fault:

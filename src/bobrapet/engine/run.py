@@ -17,13 +17,14 @@ from bobrapet.api.conditions import ConditionType, find_condition
 from bobrapet.api.enums import Phase
 from bobrapet.api.names import label
 from bobrapet.engine import finish, redrive, settings
-from bobrapet.engine.afterlife import after_the_end, deletion
+from bobrapet.engine.afterlife import after_the_end, deletion, live_children
 from bobrapet.engine.dag import Pass
+from bobrapet.engine.ending import ending_of
 from bobrapet.engine.evaluation import distinct
 from bobrapet.engine.graph import graph_of
 from bobrapet.engine.inputs import Fault, story_inputs
 from bobrapet.engine.launch import Refused
-from bobrapet.engine.plans import Event, RunPlan
+from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
 from bobrapet.engine.reasons import WaitsForStory, Wake
 from bobrapet.engine.scheduling import QueuePlace, place_of
 from bobrapet.engine.states import moment
@@ -69,7 +70,7 @@ class _Live:
             return self._without_story()
         if (refused := _wrong_version(snapshot, story)) is not None:
             return self._failed(refused)
-        inputs = self._inputs(story)
+        inputs = story_inputs(snapshot.run, story)
         if isinstance(inputs, Fault):
             return self._failed(Refused(inputs.reason, inputs.message))
         graph = graph_of(story)
@@ -101,13 +102,11 @@ class _Live:
                 )
         return None
 
-    def _inputs(self, story: Story) -> dict[str, Any] | Fault:
-        return story_inputs(self.snapshot.run, story)
-
     def _failed(self, refused: Refused) -> RunPlan:
         status = RunStatus(self.snapshot.run, self.now)
         _schema_references(status, self.snapshot)
         status.set("error", {"type": refused.reason, "message": refused.message})
+        status.close_steps(refused.message, refused.reason)
         status.phase(Phase.FAILED, refused.message, reason=refused.reason)
         reason = refused.reason if refused.event else "StoryRunFailed"
         return RunPlan(
@@ -115,11 +114,13 @@ class _Live:
         )
 
     def _without_story(self) -> RunPlan:
-        """Waits for the Story; a run that already runs keeps what it has."""
+        """Waits for the Story; a run that already runs keeps what it has. Only a cancel ends it."""
         run = self.snapshot.run
         name = run.spec.story_ref.key(run.metadata.namespace)
         message = f'Story "{name}" does not exist'
         status = RunStatus(run, self.now)
+        if (cancel := self._cancel(status)) is not None:
+            return self._cancel_without_story(status, cancel)
         known = find_condition(run.status.conditions, ConditionType.READY)
         is_told = known is not None and known.reason == "StoryNotFound"
         if not is_told:
@@ -130,6 +131,29 @@ class _Live:
             events=() if is_told else (Event("Warning", "StoryNotFound", message),),
             reasons=dict.fromkeys(run.status.step_states, wait),
             summary=str(wait),
+        )
+
+    def _cancel_without_story(self, status: RunStatus, cancel: Ending) -> RunPlan:
+        """Drains what runs, and ends the run when nothing does any more."""
+        until = cancel.since + settings.grace(self.snapshot.config, None)
+        is_over = self.now >= until
+        live = list(live_children(self.snapshot))
+        asked = [end for child in live if (end := ending_of(child, delete=is_over)) is not None]
+        deletes = tuple(end for end in asked if isinstance(end, Delete))
+        summary = "canceled; ending"
+        if not live and not self.snapshot.authoritative:
+            return RunPlan(confirm=True, summary=summary)
+        if not live:
+            status.close_steps(cancel.message, "Canceled")
+            status.phase(cancel.phase, cancel.message, reason="Canceled")
+        return RunPlan(
+            confirm=bool(deletes) and not self.snapshot.authoritative,
+            status=status.patch(),
+            cancels=tuple(end for end in asked if isinstance(end, Annotate)),
+            deletes=deletes,
+            events=() if live else (Event("Normal", "StoryRunCanceled", cancel.message),),
+            wakes=(Wake(until, "what still runs is cut off"),) if live and not is_over else (),
+            summary=summary,
         )
 
     # Running
@@ -143,6 +167,7 @@ class _Live:
         events = []
         if run.status.phase is not Phase.RUNNING:
             status.phase(Phase.RUNNING, "", reason="StartingExecution")
+            events.append(Event("Normal", "StoryRunStarted", f'runs Story "{story.metadata.name}"'))
         generation = story.metadata.generation
         if generation is not None and run.status.story_generation != generation:
             if run.status.story_generation is not None:
@@ -167,11 +192,13 @@ class _Live:
         if (deadline := settings.deadline(story, moment(status.get("startedAt")))) is not None and deadline > now:
             wakes.append(Wake(deadline, "the run times out"))
         loads = list(current.loads)
+        is_over = current.finished
         if current.finished:
             end = finish.conclude(current, status)
             loads += end.loads
             events += end.events
-        if not current.finished or loads:
+            is_over = not end.loads and not end.is_early
+        if not is_over:
             status.set("message", finish.progress(current))
         confirm = (current.needs_confirmation or bool(current.deletes)) and not snapshot.authoritative
         return RunPlan(
@@ -246,7 +273,7 @@ def _metadata(snapshot: RunSnapshot, place: QueuePlace) -> Patch | None:
     """Labels that selectors need: the queue unless it is the default one, and the correlation id."""
     metadata = snapshot.run.metadata
     wanted: dict[str, str] = {}
-    if not place.is_default:
+    if not place.is_default or labels.QUEUE in metadata.labels:
         wanted[labels.QUEUE] = label(place.queue)
         wanted[labels.QUEUE_PRIORITY] = str(place.priority)
     if correlation := metadata.annotations.get(labels.ANNOTATION_CORRELATION_ID, "").strip():

@@ -34,17 +34,24 @@ class QueuePlace:
 
 def place_of(run: StoryRun, story: Story, config: OperatorConfig) -> QueuePlace:
     """Queue and priority of a run: its Story's, else those that its parent gave it, else the defaults (14.1)."""
+    inherited = None
+    if labels.PARENT_STORYRUN in run.metadata.labels:
+        queue = run.metadata.labels.get(labels.QUEUE, "") or DEFAULT_QUEUE
+        text = run.metadata.labels.get(labels.QUEUE_PRIORITY, "")
+        default = config.storyruns.queue(queue).default_priority
+        inherited = QueuePlace(queue, int(text) if text.isdecimal() else default)
+    return place_for(story, config, inherited)
+
+
+def place_for(story: Story, config: OperatorConfig, inherited: QueuePlace | None) -> QueuePlace:
+    """The place of a run of `story`; `inherited` is its parent's, when it is a child."""
     policy = story.spec.policy
     named = (policy.queue or "").strip().lower() if policy is not None else ""
-    is_child = labels.PARENT_STORYRUN in run.metadata.labels
-    inherited = run.metadata.labels.get(labels.QUEUE, "") if is_child else ""
-    queue = named or inherited or DEFAULT_QUEUE
+    queue = named or (inherited.queue if inherited is not None else DEFAULT_QUEUE)
     if policy is not None and policy.priority is not None:
         return QueuePlace(queue, policy.priority)
-    if not named and is_child:
-        text = run.metadata.labels.get(labels.QUEUE_PRIORITY, "")
-        if text.isdecimal():
-            return QueuePlace(queue, int(text))
+    if not named and inherited is not None:
+        return inherited
     return QueuePlace(queue, config.storyruns.queue(queue).default_priority)
 
 

@@ -16,7 +16,7 @@ from bobrapet.api.enums import Phase
 from bobrapet.api.names import compose
 from bobrapet.api.timestamps import format_deadline
 from bobrapet.engine.merge import merge_patch
-from bobrapet.engine.states import State, moment
+from bobrapet.engine.states import State, from_api, moment
 
 if TYPE_CHECKING:
     from bobrapet.api import StepRun, StoryRun
@@ -89,6 +89,10 @@ class StatusWriter:
 class RunStatus(StatusWriter):
     """The status of a StoryRun."""
 
+    def __init__(self, run: StoryRun, now: datetime) -> None:
+        super().__init__(run, now)
+        self._run = run
+
     def phase(self, phase: Phase, message: str, *, reason: str = "") -> None:
         """Sets phase, message, times, tokens and the three conditions that belong to a phase."""
         before = self._new.get("phase")
@@ -129,6 +133,18 @@ class RunStatus(StatusWriter):
             if node.branches and node.name in states and states[node.name].phase is not Phase.SKIPPED
         }
         self.set("primitiveChildren", children)
+
+    def close_steps(self, message: str, reason: str) -> None:
+        """Ends every step of a run that ends without a look at its graph: what ran is canceled, the rest skipped."""
+        states = {name: from_api(state) for name, state in self._run.status.step_states.items()}
+        for name, state in states.items():
+            if not state.is_terminal:
+                phase = Phase.SKIPPED if state.is_unstarted else Phase.CANCELED
+                states[name] = state.ended(phase, message, reason, at=self._now)
+        self.set("stepStates", {name: state.to_wire(MAX_MESSAGE) for name, state in states.items()})
+        self.set("active", [])
+        self._count("stepsFailed", sum(state.is_failed for state in states.values()))
+        self._count("stepsSkipped", sum(state.phase is Phase.SKIPPED for state in states.values()))
 
     def _count(self, name: str, number: int) -> None:
         if number or name in self._new:

@@ -164,6 +164,27 @@ class Work:
         steprun = self.snapshot.steps.get(steprun_name(self.run_object, name, parent))
         return steprun if steprun is not None and is_owned(steprun, self.run_object) else None
 
+    def shows_output(self, node: Node, state: State) -> bool:
+        """Whether the snapshot has what a step that succeeded gave: its end may be known before its output is.
+
+        The run's own record of the end may come from another process, or be newer in the cache than the child that
+        it tells about. Asks for an authoritative snapshot when it is; what that does not show is gone for good.
+        """
+        if self.snapshot.authoritative or not self.has_children(node):
+            return True
+        if node.step.type is StepType.EXECUTE_STORY:
+            child = self.snapshot.children.get(state.child or stories.child_name(self.run_object, node.name))
+            phase = child.status.phase if child is not None else None
+            is_shown = not stories.waits(node.step) or (phase is not None and phase.is_terminal)
+        elif node.branches:
+            begun = [self.steprun(branch.name, node.name) for branch in node.branches if not branch.if_]
+            is_shown = all(steprun is not None and final_phase(steprun) is not None for steprun in begun)
+        else:
+            steprun = self.steprun(node.name)
+            is_shown = steprun is not None and final_phase(steprun) is not None
+        self.needs_confirmation = self.needs_confirmation or not is_shown
+        return is_shown
+
     def has_children(self, node: Node) -> bool:
         return node.step.ref is not None or node.step.type in (StepType.PARALLEL, StepType.EXECUTE_STORY)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bobrapet.api import StepRun, StoryRun, StoryTrigger, labels
+from bobrapet.api.conditions import Reason
 from bobrapet.api.enums import Phase
 from bobrapet.config.operator import DEFAULT_QUEUE
 from bobrapet.engine.outcome import FINALIZED
@@ -41,6 +42,14 @@ def is_open(obj: Unstructured) -> bool:
     """Whether nobody, neither controller nor component, has given it a terminal phase."""
     found = phase(obj)
     return found is None or not found.is_terminal
+
+
+def topology(run: Unstructured) -> bool:
+    """Whether the hub says that the stream of a run is over."""
+    conditions = run.get("status", "conditions", default=[]) or []
+    return any(
+        found.get("type") == "Degraded" and found.get("reason") == Reason.TOPOLOGY_TERMINATED for found in conditions
+    )
 
 
 def final_mark(step: Unstructured) -> Any:

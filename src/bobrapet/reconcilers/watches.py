@@ -56,7 +56,7 @@ def run_changed(event: UpdateEvent[Unstructured]) -> bool:
         old.generation != new.generation
         or old.deletion_timestamp != new.deletion_timestamp
         or event.annotations_old != event.annotations_new
-        or _differs(event, lambda run: (run.get("status", "phase"), run.get("status", "gates")))
+        or _differs(event, lambda run: (run.get("status", "phase"), run.get("status", "gates"), glance.topology(run)))
     )
 
 

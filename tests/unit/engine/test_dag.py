@@ -277,8 +277,8 @@ def test_a_one_step_run_costs_four_writes_of_the_run_and_the_events_are_few() ->
     world = World(story("a"))
     world.reconcile()
     world.end("a").reconcile()
-    assert world.writes == 4  # status Running, StepRun, status Succeeded, one Event
-    assert len(world.events) == 1
+    assert world.writes == 5  # status Running, StepRun, status Succeeded, two Events
+    assert world.events == [("Normal", "StoryRunStarted"), ("Normal", "StoryRunSucceeded")]
 
 
 def test_nothing_is_written_while_nothing_changes() -> None:
@@ -327,3 +327,52 @@ def test_a_foreign_steprun_that_only_the_api_server_shows_fails_the_step() -> No
     world.create(StepRun.model_validate(foreign))
     world.at(timedelta(seconds=3)).reconcile()
     assert world.state("a") == "Failed/ChildStepRunDrift"
+
+
+def stale(world: World, name: str) -> StepRun:
+    """Takes a StepRun back to how it was created, as a cache that lags behind shows it; returns the newest."""
+    newest = world.steps[name]
+    world.steps[name] = StepRun.model_validate({**newest.to_wire(), "status": {}})
+    return newest
+
+
+READS = step("b", if_="{{ steps.a.output.ok }}")
+
+
+def test_a_step_waits_for_the_output_of_one_that_the_run_already_knows_to_have_succeeded() -> None:
+    world = World(story("a", READS))
+    world.reconcile()
+    world.end("a", ok=True).apply(world.plan())
+    # Another process wrote that, and its StepRun b never came to be.
+    del world.steps["r1-b"]
+    world.patch(world.run, {"status": {"stepStates": {"b": None}}})
+    newest = stale(world, "r1-a")
+    found = plan(world.snapshot(), world.now)
+    assert (found.confirm, found.starts) == (True, ())
+    assert "b" not in (found.status or {"status": {}})["status"].get("stepStates", {})
+    world.steps["r1-a"] = newest
+    world.reconcile()
+    assert world.state("b") == "Running"
+
+
+def test_the_output_of_the_run_waits_for_outputs_that_the_cache_does_not_show() -> None:
+    world = World(story("a", "g: gate", output={"n": "{{ steps.a.output.n }}"}))
+    world.reconcile()
+    world.end("a", n=1).reconcile()
+    newest = stale(world, "r1-a")
+    world.patch(world.run, {"status": {"gates": {"g": {"state": "Approved"}}}})
+    found = plan(world.snapshot(), world.now)
+    assert found.confirm
+    world.steps["r1-a"] = newest
+    world.reconcile()
+    assert world.run.status.output == {"n": 1}
+
+
+def test_an_output_that_is_gone_for_good_fails_its_reader_instead_of_hanging_it() -> None:
+    world = World(story("a", "g: gate", output={"n": "{{ steps.a.output.n }}"}))
+    world.reconcile()
+    world.end("a", n=1).reconcile()
+    del world.steps["r1-a"]
+    world.patch(world.run, {"status": {"gates": {"g": {"state": "Approved"}}}})
+    world.reconcile()
+    assert world.phase == "Failed/OutputResolutionFailed"

@@ -373,3 +373,69 @@ def test_a_step_that_runs_goes_on_although_the_story_names_another_engram_now() 
     assert world.state("a") == "Running"
     world.end("a").reconcile()
     assert world.phase == "Succeeded/Completed"
+
+
+def test_a_run_whose_story_was_deleted_can_be_canceled() -> None:
+    world = World(story("a", "b: needs a", "c: needs b"))
+    world.reconcile()
+    world.end("a").reconcile()
+    world.stories.clear()
+    world.patch(world.run, {"spec": {"cancelRequested": True}})
+    world.reconcile()
+    assert world.steps["r1-b"].metadata.annotations["bubustack.io/cancel-requested"] == "true"
+    assert world.run.status.phase == "Running"
+    world.end("b", "Canceled").reconcile()
+    assert world.phase == "Finished/Canceled"
+    assert world.states == {"a": "Succeeded", "b": "Canceled"}
+
+
+def test_a_run_that_waits_for_a_story_can_be_canceled() -> None:
+    world = World(None)
+    world.reconcile()
+    world.patch(world.run, {"spec": {"cancelRequested": True}})
+    world.reconcile()
+    assert (world.phase, world.run.status.started_at) == ("Finished/Canceled", None)
+
+
+def test_without_its_story_a_step_that_does_not_drain_is_cut_off() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.stories.clear()
+    world.patch(world.run, {"spec": {"cancelRequested": True}})
+    assert world.reconcile().wake_at == T0 + 20 * SECOND
+    world.at(20 * SECOND).reconcile()
+    assert (world.phase, world.steps) == ("Finished/Canceled", {})
+
+
+def test_b14_a_schema_that_is_edited_meanwhile_does_not_fail_runs_that_have_begun() -> None:
+    world = World(story("a", "b: needs a"), inputs={})
+    world.reconcile()
+    stricter = story("a", "b: needs a", inputsSchema={"type": "object", "required": ["n"]})
+    stricter.metadata.generation = 2
+    world.stories["wf/s"] = stricter
+    world.end("a").reconcile()
+    assert world.states == {"a": "Succeeded", "b": "Running"}
+    assert world.plan_step("b").start is not None
+
+
+def test_a_run_that_becomes_impossible_ends_its_steps_and_what_they_started() -> None:
+    child = {"storyRef": {"name": "child"}}
+    world = World(story("a", step("e: executeStory", with_=child), "w: needs a"))
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    broken = story("a: needs ghost", step("e: executeStory", with_=child), "w: needs a")
+    broken.metadata.generation = 2
+    world.stories["wf/s"] = broken
+    world.reconcile()
+    assert world.phase == "Failed/InvalidConfiguration"
+    assert world.states == {"a": "Canceled", "e": "Canceled"}
+    assert not world.run.status.active
+    assert world.steps["r1-a"].metadata.annotations["bubustack.io/cancel-requested"] == "true"
+    assert world.runs["r1-e"].spec.cancel_requested
+
+
+def test_a_run_says_when_it_starts() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.reconcile()
+    assert world.events == [("Normal", "StoryRunStarted")]

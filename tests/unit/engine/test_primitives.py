@@ -133,6 +133,30 @@ def test_a_wait_without_condition_fails() -> None:
     assert world.state("w") == "Failed/InvalidConfiguration"
 
 
+@pytest.mark.parametrize(
+    "until", ['{{ env "X" }}', "{{ nosuch 1 }}", "{{ steps.a.signals.ready"], ids=["forbidden", "unknown", "broken"]
+)
+def test_a_condition_that_can_never_be_evaluated_fails_its_wait(until: str) -> None:
+    world = World(story("a", step("w: wait", with_={"until": until})))
+    world.reconcile()
+    assert world.state("w") == "Failed/ExpressionFailed"
+
+
+@pytest.mark.parametrize("until", ["{{ inputs.n }}", "{{ steps.a.output.x | int }}", "{{ index inputs.list 7 }}"])
+def test_a_condition_that_may_become_right_keeps_waiting_and_tells_its_error(until: str) -> None:
+    world = World(story("a", step("w: wait", with_={"until": until})), inputs={"n": "not yet", "list": []})
+    found = world.reconcile()
+    assert world.state("w") == "Paused"
+    assert "last try" in str(found.reasons["w"])
+
+
+def test_b17_a_wait_for_a_step_that_does_not_exist_is_told_at_the_start() -> None:
+    world = World(story("a", step("w: wait", with_={"until": "{{ steps.ghost.signals.x }}"})))
+    world.reconcile()
+    assert world.phase == "Failed/InvalidConfiguration"
+    assert "w->ghost" in (world.run.status.message or "")
+
+
 def test_a_wait_looks_again_after_its_poll_interval_and_ends_at_its_timeout() -> None:
     until = {"until": "{{ steps.a.signals.ready.value }}", "pollInterval": "40s", "timeout": "1m"}
     world = World(story("a", step("w: wait", with_=until)))

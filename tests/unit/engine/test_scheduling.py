@@ -172,3 +172,31 @@ def test_no_limit_is_ever_exceeded_and_order_is_kept(
             assert not answer.admitted or running + own + len(answer.admitted) <= limit
     if not (story_limit or queue_limit or total_limit):
         assert not answer.queued
+
+
+def test_a_child_is_born_with_the_place_of_its_own_story_or_of_its_parent() -> None:
+    e, f = ({"storyRef": {"name": name}} for name in ("own", "none"))
+    parent = story(
+        step("e: executeStory", with_=e), step("f: executeStory", with_=f), policy={"queue": "Slow", "priority": 3}
+    )
+    world = World(parent)
+    world.stories["wf/own"] = story("x", name="own", policy={"queue": "fast", "priority": 9})
+    world.stories["wf/none"] = story("x", name="none")
+    world.reconcile()
+    places = {
+        name: (labels["bubustack.io/queue"], labels["bubustack.io/queue-priority"])
+        for name in ("r1-e", "r1-f")
+        if (labels := world.runs[name].metadata.labels)
+    }
+    assert places == {"r1-e": ("fast", "9"), "r1-f": ("slow", "3")}
+
+
+def test_a_label_that_no_longer_tells_the_place_is_corrected() -> None:
+    world = World(story("a", policy={"queue": "q", "priority": 4}))
+    world.reconcile()
+    edited = story("a")
+    edited.metadata.generation = 2
+    world.stories["wf/s"] = edited
+    world.reconcile()
+    assert world.run.metadata.labels["bubustack.io/queue"] == "default"
+    assert world.run.metadata.labels["bubustack.io/queue-priority"] == "0"

@@ -50,14 +50,14 @@ def test_a_step_whose_inputs_are_known_runs_with_one_status_write() -> None:
     assert not world.plan_step("a").writes
 
 
-def test_a_one_step_run_costs_the_operator_six_writes_and_one_event() -> None:
+def test_a_one_step_run_costs_the_operator_six_writes_and_two_events() -> None:
     world = started()
     world.report("a", "Succeeded", output={"v": 1})
     world.reconcile_step("a")
     world.reconcile()
     assert world.phase == "Succeeded/Completed"
-    assert world.writes == 7
-    assert len(world.events) == 1
+    assert world.writes == 8
+    assert len(world.events) == 2
 
 
 @pytest.mark.spec("workloads-13")

@@ -11,6 +11,7 @@ from bobrapet.engine.evaluation import Failed, Needs, Templates, Value
 from bobrapet.engine.graph import Node, branch_of
 from bobrapet.engine.launch import Missing, Refused, is_owned, owner_reference
 from bobrapet.engine.merge import deep_merge
+from bobrapet.engine.scheduling import place_for
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def child(
     resolved = templates.value(deep_merge(defaults or {}, with_ or {}))
     match resolved:
         case Value(value=inputs):
-            return Child(_build(run, story, step, wanted, reference, inputs, place))
+            own_place = place_for(wanted, snapshot.config, place)
+            return Child(_build(run, step, wanted, reference, inputs, own_place))
         case Needs():
             return resolved
         case Failed(message=message):
@@ -139,7 +141,6 @@ def _recursion(snapshot: RunSnapshot, story: Story, wanted: Story, key: str) -> 
 
 def _build(
     run: StoryRun,
-    story: Story,
     step: Step,
     wanted: Story,
     reference: StoryReference,
