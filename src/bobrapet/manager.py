@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bobrapet import __version__
@@ -74,6 +75,7 @@ class Options:
     enable_http2: bool = False
     config_namespace: str = "bobrapet-system"
     config_name: str = "bobrapet-operator-config"
+    storage_claims_path: str = ""
     tracing_init_timeout: str = "10s"
     tracing_shutdown_timeout: str = "5s"
     zap_devel: bool = False
@@ -98,6 +100,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     from bobrapet.reconcilers import indexes, wiring
     from bobrapet.reconcilers.operator import Operator
     from bobrapet.reconcilers.operatorconfig import ConfigSource
+    from bobrapet.reconcilers.stores import Access, Stores
     from bobrapet.runtime import cluster, healthz, manager
     from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.client.object import ObjectKey
@@ -140,7 +143,22 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
         made.add(_ClosedAtTheEnd(reviews))
     source = ConfigSource(ObjectKey(options.config_namespace, options.config_name), overrides=overrides(options))
     await source.load(made.get_api_reader())
-    operator = Operator(client=made.get_client(), live=made.get_api_reader(), clock=made.clock, config=source)
+    stores = Stores(
+        Access(
+            secrets=made.get_api_reader(),
+            config_namespace=options.config_namespace,
+            claims=Path(options.storage_claims_path) if options.storage_claims_path else None,
+        )
+    )
+    made.add(_ClosedAtTheEnd(stores))
+    operator = Operator(
+        client=made.get_client(),
+        live=made.get_api_reader(),
+        clock=made.clock,
+        config=source,
+        outputs=stores,
+        stores=stores,
+    )
     await indexes.register(made.get_field_indexer())
     await wiring.add_controllers(made, operator, source)
     if keeper is not None:
@@ -373,6 +391,7 @@ _FLAGS: Final[Mapping[str, tuple[_Flag, ...]]] = {
         _Flag("kubeconfig", "", "file that leads to the API server; empty: KUBECONFIG, then in-cluster, then ~/.kube"),
         _Flag("config-namespace", "bobrapet-system", "namespace of the operator's ConfigMap"),
         _Flag("config-name", "bobrapet-operator-config", "name of the operator's ConfigMap; it may be absent"),
+        _Flag("storage-claims-path", "", "folder with the claims of file storage, as NAMESPACE/CLAIM"),
         _Flag("watch-namespaces", "", "namespaces to look after, separated by commas; empty: all"),
         _Flag(
             "max-concurrent-reconciles",

@@ -1,6 +1,6 @@
 """The reference that stands for an offloaded value, and the selector that reads into it (spec workloads 10.2).
 
-    {"$bubuStorageRef": "outputs/team-a/run1-fetch/items.json", "$bubuStoragePath": "[0].name"}
+{"$bubuStorageRef": "outputs/team-a/run1-fetch/items.json", "$bubuStoragePath": "[0].name"}
 """
 
 from __future__ import annotations
@@ -99,15 +99,19 @@ def _walk(value: Any, segments: list[Segment], number: int, selector: str, *, is
         segment = segments[position]
         if segment is None and isinstance(value, list):
             return [_walk(member, segments, position + 1, selector, is_lenient=True) for member in value]
-        if isinstance(segment, str) and isinstance(value, Mapping) and segment in value:
-            value = value[segment]
-        elif isinstance(segment, int) and isinstance(value, list) and segment < len(value):
+        if segment is not None and _leads_on(value, segment):
             value = value[segment]
         elif is_lenient:
             return None
         else:
             raise SelectorError(f"the path {selector!r} leads nowhere: {_missing(value, segment)}")
     return value
+
+
+def _leads_on(value: Any, segment: str | int) -> bool:
+    if isinstance(segment, int):
+        return isinstance(value, list) and segment < len(value)
+    return isinstance(value, Mapping) and segment in value
 
 
 def _missing(value: Any, segment: Segment) -> str:

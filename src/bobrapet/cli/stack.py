@@ -125,7 +125,7 @@ async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
         server.serve_logs(node.logs)
 
         workloads = await controllers(config)
-        manager = await operators.build(config)
+        manager = await operators.build(config, operators.Options(storage_claims_path=str(options.folder / "claims")))
         tasks = (_start(stack, workloads, "the workload controllers"), _start(stack, manager, "the operator"))
         operator = Operator(
             client=manager.get_client(), live=manager.get_api_reader(), clock=manager.clock, config=OperatorConfig

@@ -149,6 +149,20 @@ def resolve(
     return _Resolution(config, layers).policy(step, explicit_retry=_has_retry_policy(story, step, steprun))
 
 
+def storage_of(
+    config: OperatorConfig,
+    *,
+    template: EngramTemplate | None = None,
+    engram: Engram | None = None,
+    story: Story | None = None,
+    step: Step | None = None,
+    steprun: StepRun | None = None,
+) -> StorageSettings | None:
+    """Only the payload store of `resolve`; without a step, that of a run's own values."""
+    layers = [*_template(template), *_engram(engram), *_story(story), *_step(step), *_steprun(steprun)]
+    return _Resolution(config, layers).storage().value
+
+
 class _Resolution:
     def __init__(self, config: OperatorConfig, layers: Sequence[_Layer]) -> None:
         self._config = config
@@ -186,7 +200,7 @@ class _Resolution:
             service_account_name=self._service_account(),
             max_inline_size=pick(lambda layer: layer.max_inline_size, config.engram.max_inline_size),
             max_recursion_depth=pick(lambda layer: layer.max_recursion_depth, config.engram.max_recursion_depth),
-            storage=self._storage(),
+            storage=self.storage(),
             cache=pick(lambda layer: layer.cache, None),
             debug=pick(lambda layer: layer.debug, False),
             disabled_probes=self._disabled_probes(),
@@ -256,7 +270,7 @@ class _Resolution:
             return self._pick(lambda layer: layer.service_account_name, security.service_account_name)
         return Setting(security.service_account_name, OPERATOR)
 
-    def _storage(self) -> Setting[StorageSettings | None]:
+    def storage(self) -> Setting[StorageSettings | None]:
         found = self._pick(lambda layer: layer.storage, operator_storage(self._config))
         if found.value is not None and found.value.problem:
             self._problems.append(f"{found.source}: {found.value.problem}")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from bobrapet.api.payloads import PayloadReference, SelectorError, select
+from bobrapet.engine.snapshot import Unreadable
 from bobrapet.expressions import Absent, Evaluator, ExpressionError, references
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Offloaded:
 
     can_be_read: bool
     payloads: Mapping[str, Any]
-    """Storage path -> stored JSON."""
+    """Storage path -> the value there, or `Unreadable`."""
 
 
 def offloaded(snapshot: RunSnapshot | StepSnapshot) -> Offloaded:
@@ -101,10 +103,15 @@ class Templates:
         missing = tuple(reference for reference in read if reference[REFERENCE] not in payloads)
         if missing:
             return Needs(missing)
+        for reference in read:
+            if isinstance(payload := payloads[reference[REFERENCE]], Unreadable):
+                return Failed(f"it reads offloaded data that cannot be read: {payload.message}")
         try:
             return evaluate(_hydrated(self._context, payloads))
         except ExpressionError as error:
             return _failed(error)
+        except SelectorError as error:
+            return Failed(str(error))
 
     def _read(self, template: Any) -> dict[str, Any]:
         """The part of the context that a template reads."""
@@ -197,7 +204,7 @@ def distinct(references: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any]
 def stored_in(value: Any) -> Iterator[Mapping[str, Any]]:
     """The storage references inside a value."""
     if isinstance(value, Mapping):
-        if isinstance(value.get(REFERENCE), str):
+        if PayloadReference.parse(value) is not None:
             yield value
             return
         for member in value.values():
@@ -208,11 +215,11 @@ def stored_in(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _hydrated(value: Any, payloads: Mapping[str, Any]) -> Any:
-    """`value` with references replaced by what they refer to, where that was read."""
+    """`value` with references replaced by what they refer to, where that was read. Raises SelectorError."""
     if isinstance(value, Mapping):
-        reference = value.get(REFERENCE)
-        if isinstance(reference, str):
-            return payloads.get(reference, value)
+        reference = PayloadReference.parse(value)
+        if reference is not None and reference.path in payloads:
+            return select(payloads[reference.path], reference.selector)
         return {key: _hydrated(member, payloads) for key, member in value.items()}
     if isinstance(value, list):
         return [_hydrated(member, payloads) for member in value]

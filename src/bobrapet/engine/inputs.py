@@ -118,7 +118,7 @@ def resolve_step(snapshot: StepSnapshot, definition: Step, policy: StepPolicy) -
         return inputs
     configuration = _with_defaults(template.spec.config_schema, merged)
     for name, value in (("inputs", inputs), ("configuration", configuration)):
-        if (size := len(msgspec.json.encode(value))) > MAX_DELIVERED_BYTES:
+        if not snapshot.has_storage and (size := len(msgspec.json.encode(value))) > MAX_DELIVERED_BYTES:
             return Fault(
                 "InputTooLarge",
                 f"the {name} of the step have {size} bytes; a process receives at most {MAX_DELIVERED_BYTES} "

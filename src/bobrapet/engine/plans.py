@@ -175,7 +175,7 @@ class StepPlan:
     `StepSnapshot.step`, and `job` or `job_confirmed_absent`, and plan again. Nothing else is set."""
 
     load: tuple[Mapping[str, Any], ...] = ()
-    """As in `RunPlan.load`."""
+    """As in `RunPlan.load`, but nothing else is set."""
 
     look_for: tuple[str, ...] = ()
     """Secrets in the StepRun's namespace without which the Job must not be made: ask the API server for each, put the
@@ -216,7 +216,7 @@ class StepPlan:
     @property
     def is_question(self) -> bool:
         """Whether the engine only asks for something that it needs to know first."""
-        return self.confirm_job or bool(self.look_for) or self.cache_read is not None
+        return self.confirm_job or bool(self.load) or bool(self.look_for) or self.cache_read is not None
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""

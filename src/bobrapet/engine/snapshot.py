@@ -45,6 +45,13 @@ class Occupancy:
     rivals: Sequence[Rival] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands in `payloads` for an object that can never be read, and says why."""
+
+    message: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSnapshot:
     """Everything that `engine.plan` looks at. Keys of maps by namespace and name are `<namespace>/<name>`."""
@@ -71,7 +78,7 @@ class RunSnapshot:
     has_storage: bool = False
     """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
-    """Storage path -> stored JSON, for what an earlier plan asked to `load`."""
+    """Storage path -> the value there, or `Unreadable`, for what an earlier plan asked to `load`."""
     authoritative: bool = False
     """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`)."""
 
@@ -101,7 +108,7 @@ class StepSnapshot:
     has_storage: bool = False
     """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
-    """Storage path -> stored JSON, for what an earlier plan asked to `load`."""
+    """Storage path -> the value there, or `Unreadable`, for what an earlier plan asked to `load`."""
     secrets: Mapping[str, bool] = field(default_factory=dict)
     """Secret of the namespace -> whether it exists, for what an earlier plan asked to `look_for`."""
     has_cache: bool = False

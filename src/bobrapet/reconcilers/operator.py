@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.config.storage import StorageSettings
+from bobrapet.reconcilers.stores import Stores
 from bobrapet.runtime.client.interfaces import Client, Reader
 from bobrapet.runtime.clock import Clock
 
@@ -37,3 +38,6 @@ class Operator:
 
     outputs: OutputStore | None = None
     """Where cached outputs of steps lie; None: steps run without cache."""
+
+    stores: Stores = field(default_factory=Stores)
+    """The way to offloaded data."""

@@ -9,7 +9,7 @@ from bobrapet.api import StepRun
 from bobrapet.engine import steprun as engine
 from bobrapet.engine.plans import CacheRead, CacheWrite, Delete, JobStart, StepPlan
 from bobrapet.engine.snapshot import StepSnapshot
-from bobrapet.reconcilers import apply
+from bobrapet.reconcilers import apply, payloads
 from bobrapet.reconcilers.builtin import Job, Secret
 from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
@@ -20,6 +20,7 @@ from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
 from bobrapet.runtime.errors import ApiError, Conflict, RequestEntityTooLarge
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.reconcile import Request, Result
+from bobrapet.storage import Retriable
 from bobrapet.workloads.environment import encode
 from bobrapet.workloads.job import Workload, build_job
 
@@ -65,20 +66,25 @@ class StepRunReconciler:
         return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, step: StepRun) -> StepPlan:
-        snapshot = await step_snapshot(self._operator, step)
+        snapshot = payloads.with_storage(self._operator, await step_snapshot(self._operator, step))
         plan = engine.plan(snapshot, self._operator.clock.now())
-        while plan.is_question:
-            answered = await self._answer(snapshot, plan)
-            if answered is None:
-                return StepPlan()
-            snapshot, asked = answered, plan
-            plan = engine.plan(snapshot, self._operator.clock.now())
-            if plan == asked:
-                raise AssertionError(f"the engine asks again what it was told: {plan}")
+        try:
+            while plan.is_question:
+                answered = await self._answer(snapshot, plan)
+                if answered is None:
+                    return StepPlan()
+                snapshot, asked = answered, plan
+                plan = engine.plan(snapshot, self._operator.clock.now())
+                if plan == asked:
+                    raise AssertionError(f"the engine asks again what it was told: {plan}")
+            plan = await payloads.with_offloaded_inputs(self._operator, snapshot, plan)
+        except Retriable as error:
+            now = self._operator.clock.now()
+            plan = engine.storage_unavailable(snapshot, now, str(error), now + payloads.RETRY_AFTER)
         return await self._apply(snapshot, plan)
 
     async def _answer(self, snapshot: StepSnapshot, plan: StepPlan) -> StepSnapshot | None:
-        """The snapshot with what the plan asks for; None when the StepRun is gone."""
+        """The snapshot with what the plan asks for; None when the StepRun is gone. Raises Retriable."""
         namespace = snapshot.step.metadata.namespace or ""
         if plan.confirm_job:
             key = ObjectKey.of(snapshot.step)
@@ -95,6 +101,8 @@ class StepRunReconciler:
                 for name in plan.look_for
             }
             return dataclasses.replace(snapshot, secrets={**snapshot.secrets, **found})
+        if plan.load:
+            return await payloads.loaded(self._operator, snapshot, plan.load)
         assert plan.cache_read is not None
         body = await self._cached(plan.cache_read, namespace)
         return dataclasses.replace(snapshot, cached={**snapshot.cached, plan.cache_read.path: body})

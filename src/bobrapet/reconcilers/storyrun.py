@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bobrapet import engine
 from bobrapet.api import Story, StoryRun
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
 from bobrapet.engine.snapshot import RunSnapshot
@@ -12,6 +11,7 @@ from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.identity import ForeignIdentity, ensure_identity
 from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
+from bobrapet.reconcilers.payloads import plan_run
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import run_snapshot
 from bobrapet.runtime.client.interfaces import get_or_none, ignore_not_found
@@ -54,16 +54,16 @@ class StoryRunReconciler:
         return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, run: StoryRun) -> RunPlan:
-        snapshot = await run_snapshot(self._operator, run)
-        plan = engine.plan(snapshot, self._operator.clock.now())
-        if plan.confirm:
+        planned = await plan_run(self._operator, await run_snapshot(self._operator, run))
+        if planned.plan.confirm:
             fresh = await get_or_none(self._operator.live, StoryRun, ObjectKey.of(run))
             if fresh is None:
                 return RunPlan()
-            snapshot = await run_snapshot(self._operator, fresh, live=True)
-            plan = engine.plan(snapshot, self._operator.clock.now())
-        await self._apply(snapshot, plan)
-        return plan
+            planned = await plan_run(self._operator, await run_snapshot(self._operator, fresh, live=True))
+        await self._apply(planned.snapshot, planned.plan)
+        if planned.trouble:
+            apply.record(self._recorder, run, [Event("Warning", "StorageUnavailable", planned.trouble)])
+        return planned.plan
 
     async def _apply(self, snapshot: RunSnapshot, plan: RunPlan) -> None:
         client, run = self._operator.client, snapshot.run

@@ -25,17 +25,19 @@ from bobrapet.storage.errors import (
     StorageMissing,
 )
 from bobrapet.storage.files import FileStore
-from bobrapet.storage.hydrate import hydrate, references
+from bobrapet.storage.hydrate import Budget, hydrate, references
 from bobrapet.storage.layout import cache_path, check_namespace, check_path, input_prefix, log_path, output_prefix
 from bobrapet.storage.memory import MemoryStore
+from bobrapet.storage.opening import open_store
 from bobrapet.storage.retries import Retries
-from bobrapet.storage.settings import FileSettings, S3Settings, StoreSettings, from_environ, open_store
+from bobrapet.storage.settings import FileSettings, S3Settings, StoreSettings, from_environ
 from bobrapet.storage.store import ObjectInfo, Reading, Store
 
 __all__ = [
     "AccessDenied",
     "BackendUnavailable",
     "Body",
+    "Budget",
     "Dehydrated",
     "FileSettings",
     "FileStore",

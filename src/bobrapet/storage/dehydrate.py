@@ -93,11 +93,9 @@ def dehydrate(
     if not planned.writes:
         return planned.value
     if store is None:
-        size = len(msgspec.json.encode(value))
         raise PayloadTooLarge(
-            f"a value of {planned.writes[0].reference.path.rsplit('/', 1)[-1].removesuffix('.json')} is over the inline "
-            f"limit of {limits.inline} bytes ({size} bytes in all), and there is no storage; give the Story a storage "
-            "policy, or raise execution.maxInlineSize"
+            f"{_place(planned.writes[0])} has more than {limits.inline} bytes, the limit of an inline value, "
+            "and there is no storage; give the Story a storage policy, or raise execution.maxInlineSize"
         )
     retries = retries or Retries()
     for write in planned.writes:
@@ -130,6 +128,7 @@ class _Planner:
         self._prefix, self._limits, self._schema = prefix, limits, schema
         self._keys: list[str | int] = []
         self._heavy: set[int] = set()
+        self._references = 0
 
     def visit(self, value: Any, depth: int) -> tuple[Any, int]:
         """What stands inline for `value`, and its bytes of JSON."""
@@ -159,6 +158,7 @@ class _Planner:
             schema_version=self._schema.version,
         )
         self.writes.append(Write(reference, value, frozenset(self._heavy)))
+        self._references += 1
         wire = reference.to_wire()
         return wire, len(msgspec.json.encode(wire))
 
@@ -167,11 +167,12 @@ class _Planner:
         return self.offload(value, REMAINDER_NAME)[0]
 
     def _container(self, value: Any, depth: int) -> tuple[Any, int]:
-        if (size := _reference_size(value)) is not None:
-            return value, size
+        if PayloadReference.parse(value) is not None:  # one that a component passes on
+            self._references += 1
+            return value, len(msgspec.json.encode(value))
         if depth >= self._limits.depth:
             return self.offload(value)
-        writes = len(self.writes)
+        writes, references = len(self.writes), self._references
         changed: dict[str | int, Any] = {}
         total = 1
         for key, member in _members(value):
@@ -181,7 +182,8 @@ class _Planner:
             total += size + 1 + (0 if isinstance(key, int) else _text_size(key, None) + 1)
             if inline is not member:
                 changed[key] = inline
-        is_over = total > (self._limits.remainder if changed else self._limits.inline)
+        is_partial = self._references > references
+        is_over = total > (self._limits.remainder if is_partial else self._limits.inline)
         if total > PIECE_BYTES or (is_over and any(id(member) in self._heavy for _, member in _members(value))):
             self._heavy.add(id(value))
         if is_over:
@@ -194,15 +196,14 @@ class _Planner:
         return [changed.get(index, member) for index, member in enumerate(value)], total
 
 
+def _place(write: Write) -> str:
+    """Which value it is, told by the name of its object."""
+    name = write.reference.path.rpartition("/")[2].removesuffix(".json")
+    return "the whole value" if name == ROOT_NAME else name
+
+
 def _members(value: Any) -> Iterator[tuple[str | int, Any]]:
     return iter(value.items()) if isinstance(value, Mapping) else enumerate(value)
-
-
-def _reference_size(value: Any) -> int | None:
-    """The size of a reference that a component passes on; None: it is data."""
-    if PayloadReference.parse(value) is None:
-        return None
-    return len(msgspec.json.encode(value))
 
 
 def _text_size(text: str, heavy: set[int] | None) -> int:

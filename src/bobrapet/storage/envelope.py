@@ -231,22 +231,24 @@ def _lines(source: _Source, *, is_list: bool) -> Content:
     holds = False
     opening, closing = (b"[", b"]") if is_list else (b"{", b"}")
 
-    def take(line: bytes) -> None:
+    def take(lines: bytes) -> None:
         nonlocal holds
-        holds = holds or _MARK in line
+        holds = holds or _MARK in lines
         if is_list:
-            items.extend(msgspec.json.decode(opening + line + closing, type=list[Any]))
+            items.extend(msgspec.json.decode(opening + lines + closing, type=list[Any]))
         else:
-            members.update(msgspec.json.decode(opening + line + closing, type=dict[str, Any]))
+            members.update(msgspec.json.decode(opening + lines + closing, type=dict[str, Any]))
 
     for piece in source:
-        while (end := piece.find(b"\n")) >= 0:
-            line = b"".join((*carry, piece[:end]))
-            carry, piece = [], piece[end + 1 :]
-            if not line.endswith(b","):
+        # All whole lines of a piece at once: a line break between two of them is only white space to the decoder.
+        end = piece.rfind(b"\n")
+        if end >= 0:
+            lines = b"".join((*carry, piece[:end]))
+            carry = []
+            if not lines.endswith(b","):
                 raise _Otherwise
-            take(line[:-1])
-        carry.append(piece)
+            take(lines[:-1])
+        carry.append(piece[end + 1 :])
     last = b"".join(carry).rstrip()
     if not last.endswith(closing + b"}"):
         raise _Otherwise

@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -152,7 +152,7 @@ class FileStore(Store):
             yield folder, name
 
     @contextmanager
-    def _descend(self, parts: list[str], path: str, *, make: bool = False) -> Iterator[int]:
+    def _descend(self, parts: Sequence[str], path: str, *, make: bool = False) -> Iterator[int]:
         try:
             with _translated(path):
                 folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -16,12 +16,28 @@ from bobrapet.storage.store import Reading, Store
 _NESTING: Final = 400  # what the interpreter's stack holds with room to spare
 
 
+class Budget:
+    """Bytes that may be read from a store, by one call of `hydrate` or by several that share it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.left = limit
+
+    def spend(self, size: int, path: str) -> None:
+        """Raises PayloadTooLarge when an object is more than what is left."""
+        if size > self.left:
+            raise PayloadTooLarge(
+                f"{shown(path)} has {size} bytes; at most {self.limit} may be read here, {self.left} of them are left"
+            )
+        self.left -= size
+
+
 def hydrate(
     value: Any,
     store: Store | None,
     *,
     depth: int = DEFAULT_DEPTH,
-    limit: int | None = None,
+    budget: Budget | None = None,
     check: Callable[[str], None] = lambda path: None,
     retries: Retries | None = None,
 ) -> Any:
@@ -29,7 +45,7 @@ def hydrate(
 
     Args:
         depth: how far references may lead to objects that hold references.
-        limit: bytes that may be read in all; None: any number.
+        budget: how much may be read; None: any amount.
         check: called with every path before it is read; raises ReferenceRefused for one that the caller may not read.
 
     Raises:
@@ -37,7 +53,7 @@ def hydrate(
         ReferenceRefused, SelectionFailed, PayloadNotFound, PayloadTooLarge: this reference will never work.
         Retriable: the store failed, also after the retries.
     """
-    return _Hydration(store, depth, limit, check, retries or Retries()).resolve(value)
+    return _Hydration(store, depth, budget, check, retries or Retries()).resolve(value)
 
 
 def references(value: Any) -> Iterator[PayloadReference]:
@@ -60,13 +76,12 @@ class _Hydration:
         self,
         store: Store | None,
         depth: int,
-        limit: int | None,
+        budget: Budget | None,
         check: Callable[[str], None],
         retries: Retries,
     ) -> None:
-        self._store, self._depth, self._limit = store, depth, limit
+        self._store, self._depth, self._budget = store, depth, budget
         self._check, self._retries = check, retries
-        self._read_bytes = 0
 
     def resolve(self, value: Any) -> Any:
         return self._walk(value, 0, ())
@@ -118,13 +133,9 @@ class _Hydration:
                 "it the storage policy of the one that wrote it"
             )
         with self._store.open(path) as reading:
-            if self._limit is not None and self._read_bytes + reading.info.size > self._limit:
-                raise PayloadTooLarge(
-                    f"{shown(path)} has {reading.info.size} bytes; at most {self._limit} are read here"
-                )
-            content = read_content(self._timed(reading))
-            self._read_bytes += reading.info.size
-        return content
+            if self._budget is not None:
+                self._budget.spend(reading.info.size, path)
+            return read_content(self._timed(reading))
 
     def _timed(self, reading: Reading) -> Reading:
         """The same reading; it ends when the operation's time is up."""

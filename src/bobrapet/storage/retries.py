@@ -50,5 +50,3 @@ class Retries:
         """Raises BackendUnavailable when the time is up."""
         if self.remaining() <= 0:
             raise BackendUnavailable(f"the store took longer than {self.timeout:g}s")
-
-

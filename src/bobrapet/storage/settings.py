@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,6 @@ from urllib.parse import urlsplit
 from bobrapet.api import env
 from bobrapet.api.duration import SECOND, DurationError, parse_duration
 from bobrapet.storage.errors import StorageMisconfigured
-from bobrapet.storage.files import FileStore
-from bobrapet.storage.store import Store
 
 DEFAULT_TIMEOUT: Final = 300.0
 DEFAULT_REGION: Final = "us-east-1"
@@ -104,19 +101,6 @@ def from_environ(environ: Mapping[str, str]) -> StoreSettings | None:
         kms_key=_text(environ, env.S3_SSE_KMS_KEY),
         ca_file=_text(environ, env.S3_CA_FILE),
     )
-
-
-def open_store(settings: StoreSettings) -> Store:
-    """The store. Raises StorageMisconfigured."""
-    if isinstance(settings, FileSettings):
-        return FileStore(settings.path)
-    if importlib.util.find_spec("obstore") is None:
-        raise StorageMisconfigured(
-            "payloads are kept in S3, but the library for it is missing; install bobrapet[s3] into the image"
-        )
-    from bobrapet.storage.s3 import S3Store  # its library is large, and steps with file storage do without
-
-    return S3Store(settings)
 
 
 def credentials(environ: Mapping[str, str]) -> tuple[str, str, str]:

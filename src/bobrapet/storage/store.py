@@ -1,7 +1,7 @@
 """What a payload store can do. Five calls make a store; the others are made of them.
 
 Calls block and may be made from any number of threads. Paths are checked by the store itself, so that no caller can
-forget to. A store is a context manager; after `close` it is not used any more.
+forget to.
 """
 
 from __future__ import annotations
@@ -106,17 +106,6 @@ class Store(ABC):
                 partial.unlink()
             raise
         return reading.info
-
-    def close(self) -> None:
-        """Gives back connections."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _verified(info: ObjectInfo, pieces: Iterable[bytes]) -> Iterator[bytes]:

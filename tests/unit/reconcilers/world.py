@@ -18,6 +18,7 @@ from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Job, Pod
 from bobrapet.reconcilers.operator import Operator, OutputStore
 from bobrapet.reconcilers.steprun import StepRunReconciler
+from bobrapet.reconcilers.stores import Stores
 from bobrapet.reconcilers.storyrun import StoryRunReconciler
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.client.fake import ClientBuilder, FakeClient, FakeServer
@@ -32,7 +33,13 @@ Object = dict[str, Any]
 
 
 class World:
-    def __init__(self, *objects: Any, config: OperatorConfig | None = None, outputs: OutputStore | None = None) -> None:
+    def __init__(
+        self,
+        *objects: Any,
+        config: OperatorConfig | None = None,
+        outputs: OutputStore | None = None,
+        stores: Stores | None = None,
+    ) -> None:
         self.clock = FakeClock()
         builder = ClientBuilder(self.clock).with_types(*KINDS).with_crds(*crd_manifests()).with_objects(*objects)
         for cls, field, extract in indexes.INDEXES:
@@ -47,7 +54,12 @@ class World:
         self.config = config or OperatorConfig()
         counting = _counting(self.client, self)
         self.operator = Operator(
-            client=counting, live=counting, clock=self.clock, config=lambda: self.config, outputs=outputs
+            client=counting,
+            live=counting,
+            clock=self.clock,
+            config=lambda: self.config,
+            outputs=outputs,
+            stores=stores or Stores(),
         )
         self.outputs = outputs
         self.storyruns = StoryRunReconciler(self.operator, self.recorder)

@@ -21,7 +21,17 @@ from bobrapet.engine import cache, inputs
 from bobrapet.engine.graph import find_step
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Annotate, CacheRead, CacheWrite, Delete, Event, JobStart, StepPlan
-from bobrapet.engine.reasons import Ended, Reason, Retries, Runs, Starting, Stops, WaitsFor, WaitsForReference
+from bobrapet.engine.reasons import (
+    Ended,
+    Reason,
+    Retries,
+    Runs,
+    Starting,
+    Stops,
+    WaitsFor,
+    WaitsForPayload,
+    WaitsForReference,
+)
 from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
 from bobrapet.engine.states import moment
 from bobrapet.engine.steprun import judge
@@ -66,6 +76,11 @@ def too_large(snapshot: StepSnapshot, now: datetime, *, context_bytes: int = 0) 
 def not_created(snapshot: StepSnapshot, message: str, now: datetime) -> StepPlan:
     """The plan after the API server refused the Job for a reason that may pass: a quota, an admission policy."""
     return _Machine(snapshot, now).not_created(message)
+
+
+def storage_unavailable(snapshot: StepSnapshot, now: datetime, message: str, retry_at: datetime) -> StepPlan:
+    """The plan while the payload store of a step that is about to start fails: tell it, and try again."""
+    return _Machine(snapshot, now).wait_for_storage(message, retry_at)
 
 
 class _Machine:
@@ -265,6 +280,15 @@ class _Machine:
         if self._step.status.phase is None:
             self._status.phase(Phase.PENDING, "Pending", str(reason))
         return StepPlan(status=self._status.patch(), reason=reason)
+
+    def wait_for_storage(self, message: str, retry_at: datetime) -> StepPlan:
+        """Written once: what a store says differs from call to call, and each write wakes the run."""
+        events: tuple[Event, ...] = ()
+        if self._ready_reason() != "StorageUnavailable":
+            self._status.phase(Phase.PENDING, "StorageUnavailable", message)
+            events = (Event("Warning", "StorageUnavailable", message),)
+        reason = WaitsForPayload(f"its payload store: {message}")
+        return StepPlan(status=self._status.patch(), events=events, wake_at=retry_at, reason=reason)
 
     # During an attempt
 

@@ -1,0 +1,190 @@
+"""Offloaded data inside the controller: what plans ask to read, and inputs that are too large for a process
+(spec runs 22, workloads 7.3, 10.3; decision 8).
+
+A store that fails is asked again, and the run goes on with everything that does not need it. What can never be read
+is told to the engine, which fails the step that reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+
+from bobrapet import engine
+from bobrapet.api import StoryRun, env, labels
+from bobrapet.api.payloads import PayloadReference
+from bobrapet.config.policy import storage_of
+from bobrapet.config.storage import StorageSettings
+from bobrapet.engine.graph import find_step
+from bobrapet.engine.plans import JobStart, RunPlan, StepPlan
+from bobrapet.engine.reasons import Wake
+from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot, Unreadable
+from bobrapet.reconcilers.operator import Operator
+from bobrapet.storage import (
+    Budget,
+    Limits,
+    PayloadTooLarge,
+    Retriable,
+    Retries,
+    StorageError,
+    Store,
+    check_namespace,
+    dehydrate,
+    hydrate,
+    input_prefix,
+)
+
+MAX_LOADED_BYTES: Final = 16 << 20
+"""Of stored data that one plan may read into the controller. Larger values belong into a component."""
+
+RETRY_AFTER: Final = timedelta(seconds=5)
+"""When a store that failed is asked again."""
+
+MAX_ROUNDS: Final = 8
+"""A value that was read may lead a template to another one; more than this is no honest Story."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A plan for a run, with the data that it asked for, as far as that could be read."""
+
+    snapshot: RunSnapshot
+    plan: RunPlan
+    trouble: str = ""
+    """Why some of it could not be read now; the plan is valid without, and shall be made again soon."""
+
+
+async def plan_run(operator: Operator, snapshot: RunSnapshot) -> PlannedRun:
+    """Plans a run, reads the offloaded data that the plan asks for, and plans again, until it asks for none."""
+    settings = storage_of(snapshot.config, story=snapshot.story)
+    namespace = snapshot.run.metadata.namespace or ""
+    snapshot = dataclasses.replace(snapshot, has_storage=operator.stores.reach(settings))
+    plan = engine.plan(snapshot, operator.clock.now())
+    for _ in range(MAX_ROUNDS):
+        if not plan.load:
+            break
+        try:
+            found = await _load(operator, settings, namespace, plan.load)
+        except Retriable as error:
+            again = Wake(operator.clock.now() + RETRY_AFTER, "the payload store is asked again")
+            return PlannedRun(snapshot, dataclasses.replace(plan, wakes=(*plan.wakes, again)), str(error))
+        snapshot = dataclasses.replace(snapshot, payloads={**snapshot.payloads, **found})
+        plan = engine.plan(snapshot, operator.clock.now())
+    return PlannedRun(snapshot, plan)
+
+
+def with_storage(operator: Operator, snapshot: StepSnapshot) -> StepSnapshot:
+    """The snapshot of a step that knows whether the controller reaches the step's store."""
+    return dataclasses.replace(snapshot, has_storage=operator.stores.reach(storage_of_step(snapshot)))
+
+
+async def loaded(operator: Operator, snapshot: StepSnapshot, references: Sequence[Mapping[str, Any]]) -> StepSnapshot:
+    """The snapshot with what the plan for a step asks to load. Raises Retriable."""
+    namespace = snapshot.step.metadata.namespace or ""
+    found = await _load(operator, storage_of_step(snapshot), namespace, references)
+    return dataclasses.replace(snapshot, payloads={**snapshot.payloads, **found})
+
+
+async def with_offloaded_inputs(operator: Operator, snapshot: StepSnapshot, plan: StepPlan) -> StepPlan:
+    """The same plan, with inputs and configuration of a starting step small enough for its process's environment,
+    where the controller reaches the step's store. Raises Retriable."""
+    if plan.start is None:
+        return plan
+    return dataclasses.replace(plan, start=await _offloaded(operator, snapshot, plan.start))
+
+
+def storage_of_step(snapshot: StepSnapshot) -> StorageSettings | None:
+    """The store of a step: where its process reads its inputs and writes its output."""
+    step = snapshot.step
+    parent = step.metadata.labels.get(labels.PARENT_STEP, "")
+    definition = find_step(snapshot.story, step.spec.step_id, parent) if snapshot.story is not None else None
+    return storage_of(
+        snapshot.config,
+        template=snapshot.template,
+        engram=snapshot.engram,
+        story=snapshot.story,
+        step=definition,
+        steprun=step,
+    )
+
+
+async def offload_run_inputs(operator: Operator, run: StoryRun, settings: StorageSettings, limit: int) -> StoryRun:
+    """The same run with inputs that fit into `limit` bytes. Raises Retriable."""
+    namespace, name = run.metadata.namespace or "", run.metadata.name or ""
+
+    def work(store: Store) -> Any:
+        return dehydrate(
+            run.spec.inputs or {},
+            store,
+            input_prefix(namespace, name),
+            Limits(inline=limit),
+            is_input=True,
+            retries=Retries(delays=()),
+        )
+
+    inputs = await operator.stores.call(settings, namespace, work)
+    wire = run.to_wire()
+    return StoryRun.model_validate({**wire, "spec": {**wire["spec"], "inputs": inputs}})
+
+
+async def _offloaded(operator: Operator, snapshot: StepSnapshot, start: JobStart) -> JobStart:
+    settings = start.policy.storage.value
+    if not operator.stores.reach(settings):
+        return start
+    assert settings is not None
+    limits = Limits(inline=start.policy.max_inline_size.value, depth=start.policy.max_recursion_depth.value)
+    if all(_size(value) <= limits.inline for value in (start.inputs, start.configuration)):
+        return start
+    metadata = snapshot.step.metadata
+    prefix = input_prefix(metadata.namespace or "", metadata.name or "")
+
+    def work(store: Store) -> tuple[Any, Any]:
+        retries = Retries(delays=())
+        inputs = dehydrate(start.inputs, store, prefix, limits, is_input=True, retries=retries)
+        if start.configuration == start.inputs:
+            return inputs, inputs
+        return inputs, dehydrate(start.configuration, store, f"{prefix}/config", limits, is_input=True, retries=retries)
+
+    inputs, configuration = await operator.stores.call(settings, metadata.namespace or "", work)
+    return dataclasses.replace(start, inputs=inputs, configuration=configuration)
+
+
+async def _load(
+    operator: Operator, settings: StorageSettings | None, namespace: str, references: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Path -> value, or why there will never be one. Raises Retriable."""
+    paths = [str(reference[env.STORAGE_REF]) for reference in references]
+    if settings is None or not operator.stores.reach(settings):
+        return dict.fromkeys(paths, Unreadable("the operator reaches no storage for it"))
+
+    def work(store: Store) -> dict[str, Any]:
+        retries = Retries(delays=())
+        budget = Budget(MAX_LOADED_BYTES)
+        found: dict[str, Any] = {}
+        for path in paths:
+            try:
+                found[path] = hydrate(
+                    PayloadReference(path).to_wire(),
+                    store,
+                    budget=budget,
+                    check=lambda path: check_namespace(path, namespace),
+                    retries=retries,
+                )
+            except Retriable:
+                raise
+            except PayloadTooLarge as error:
+                found[path] = Unreadable(f"{error}; let a component read it, or make it smaller")
+            except StorageError as error:
+                found[path] = Unreadable(str(error))
+        return found
+
+    return await operator.stores.call(settings, namespace, work)
+
+
+def _size(value: Any) -> int:
+    return len(msgspec.json.encode(value))
