@@ -12,8 +12,8 @@ from bobrapet.cli.errors import UsageError
 from bobrapet.cli.yaml_documents import YamlError, load_documents
 
 
-def gather(pairs: Iterable[str], file: str | None, *, stdin: Any = None) -> dict[str, Any]:
-    """The inputs of a run: those of the file, with each `--input` laid over them in the order given.
+def gather(pairs: Iterable[str], file: str | None, *, stdin: Any = None, option: str = "--input") -> dict[str, Any]:
+    """The inputs of a run: those of the file, with each pair of `option` laid over them in the order given.
 
     Raises:
         UsageError: a pair without `=`, a key below a value that is no object, a file that holds no object.
@@ -22,8 +22,8 @@ def gather(pairs: Iterable[str], file: str | None, *, stdin: Any = None) -> dict
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
-            raise UsageError(f"--input {pair}: write it as KEY=VALUE, for example --input url=http://example.com")
-        _set(inputs, key, _value(text), pair)
+            raise UsageError(f"{option} {pair}: write it as KEY=VALUE, for example {option} url=http://example.com")
+        _set(inputs, key, _value(text), f"{option} {pair}")
     return inputs
 
 
@@ -38,12 +38,12 @@ def _value(text: str) -> Any:
 def _set(inputs: dict[str, Any], key: str, value: Any, pair: str) -> None:
     *parents, last = key.split(".")
     if not all(parents) or not last:
-        raise UsageError(f"--input {pair}: the key has an empty part; write nested keys as a.b=VALUE")
+        raise UsageError(f"{pair}: the key has an empty part; write nested keys as a.b=VALUE")
     target = inputs
     for parent in parents:
         child = target.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise UsageError(f"--input {pair}: {parent!r} is already {json.dumps(child)}, so it has no keys below it")
+            raise UsageError(f"{pair}: {parent!r} is already {json.dumps(child)}, so it has no keys below it")
         target = child
     target[last] = value
 

@@ -22,6 +22,7 @@ app = typer.Typer(
 
 _RUN = "Run a Story"
 _CLUSTER = "Work with a cluster"
+_AUTHOR = "Write components"
 
 
 class OutputFormat(StrEnum):
@@ -191,6 +192,76 @@ def manager(context: typer.Context) -> None:
     from bobrapet import manager as verb
 
     raise typer.Exit(verb.main(context.args))
+
+
+engram = typer.Typer(help="Write a component: print its template, run it alone.", no_args_is_help=True)
+app.add_typer(engram, name="engram", rich_help_panel=_AUTHOR)
+
+Component = Annotated[
+    str,
+    typer.Argument(metavar="MODULE:FUNCTION", help="The component: package.module:function or path/file.py:function."),
+]
+
+
+@engram.command("template")
+def engram_template(
+    component: Component,
+    image: Annotated[str, typer.Option(metavar="IMAGE", help="Container image. Default: what @engram says.")] = "",
+    version: Annotated[str, typer.Option(metavar="1.0.0", help="Version. Default: what @engram says.")] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name. Default: the function's, with dashes.")] = "",
+    mode: Annotated[
+        list[str] | None, typer.Option(metavar="MODE", help="Supported mode, repeatable. Default: job.")
+    ] = None,
+) -> None:
+    """Print the EngramTemplate of a component, with schemas from its types, as YAML."""
+    from bobrapet.cli import engram as verb
+
+    raise typer.Exit(verb.template(component, name=name, version=version, image=image, modes=tuple(mode or ())))
+
+
+@engram.command("run")
+def engram_run(
+    component: Component,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="KEY=VALUE", help="An input; a.b=3 nests; values that parse as JSON are JSON."),
+    ] = None,
+    inputs_file: Annotated[
+        str | None, typer.Option("--inputs", metavar="FILE", help="Inputs as YAML or JSON; - for stdin.")
+    ] = None,
+    config: Annotated[
+        list[str] | None, typer.Option("--config", metavar="KEY=VALUE", help="A configuration value, as --input.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option("--secret", metavar="NAME.KEY=VALUE", help="One key of one secret.")
+    ] = None,
+    timeout: Annotated[str, typer.Option(metavar="5m", help="Time limit of the step.")] = "30m",
+    storage: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Payload store: large values are kept as files here.")
+    ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Print the whole status: phase, signals, effects, error.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Debug lines too.")] = False,
+) -> None:
+    """Run a component alone, in this process, and print its output as JSON; log lines go to stderr.
+
+    Exit codes are the component's: 0 succeeded; 1 failed; 2 bad usage; 124 timed out; 143 cancelled.
+    """
+    from bobrapet.cli import engram as verb
+
+    request = verb.RunRequest(
+        component=component,
+        inputs=tuple(inputs or ()),
+        inputs_file=inputs_file,
+        config=tuple(config or ()),
+        secrets=tuple(secret or ()),
+        timeout=timeout,
+        storage=storage,
+        status=status,
+        verbose=verbose,
+    )
+    raise typer.Exit(verb.run(request))
 
 
 def main() -> None:

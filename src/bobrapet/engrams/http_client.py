@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import time
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,7 +28,7 @@ from urllib3.exceptions import (
     TimeoutError,
 )
 
-from bobrapet.sdk import Context, EngramError, RateLimitedError, RetryError, TerminalError, engram
+from bobrapet.sdk import Context, EngramError, RateLimitedError, RetryError, SecretNeed, TerminalError, engram
 from bobrapet.sdk.durations import parse_duration
 
 _CHUNK = 64 << 10
@@ -39,8 +39,12 @@ _NEVER_RETRIED = frozenset({501, 505})
 
 class Request(msgspec.Struct, rename="camel", kw_only=True):
     url: str
+    """http or https."""
+
     method: str = "GET"
     headers: dict[str, str] = {}
+    """Over ours; `Authorization` over that of the secret."""
+
     body: Any = None
     """Text is sent as it is, any other value as JSON."""
 
@@ -55,23 +59,33 @@ class Config(msgspec.Struct, rename="camel", kw_only=True):
     timeout: str = "30s"
     """Go duration for the whole request, redirects and body included."""
 
-    max_bytes: int = 1 << 20
-    max_redirects: int = 5
+    max_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 20
+    """Bytes of the body that are read; more fails the step."""
+
+    max_redirects: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Redirects that are followed."""
 
 
 class Response(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     status: int
     headers: dict[str, str] = {}
-    body: str | None = None
-    body_base64: str | None = None
+    body: str | msgspec.UnsetType = msgspec.UNSET
+    """The answer as text, unless it is parsed as JSON."""
+
+    body_base64: str | msgspec.UnsetType = msgspec.UNSET
     """Instead of `body`, when the bytes are no text."""
 
-    json: Any = None
+    json: Any = msgspec.UNSET
+    """The answer as a value, with `expect: json`."""
 
 
-@engram
+@engram(
+    version="1.0.0",
+    image="ghcr.io/bubustack/engram-http:1.0.0",
+    secrets={"api": SecretNeed(description="Key token is sent as a bearer token", keys=("token",))},
+)
 def http_client(input: Request, ctx: Context[Config]) -> Response:
-    """Makes the request and returns status, headers and body."""
+    """One HTTP request; status classes decide about retries."""
     method = input.method.upper()
     what = f"{method} {_checked(input.url)}"
     began = time.monotonic()

@@ -6,8 +6,24 @@ import sys
 
 
 def http_client() -> list[str]:
-    return [sys.executable, "-m", "bobrapet.engrams.http_client"]
+    return _module("http_client")
 
 
 def json_transform() -> list[str]:
-    return [sys.executable, "-m", "bobrapet.engrams.json_transform"]
+    return _module("json_transform")
+
+
+def json_filter() -> list[str]:
+    return _module("json_filter")
+
+
+def map_reduce() -> list[str]:
+    return _module("map_reduce")
+
+
+def shell() -> list[str]:
+    return _module("shell")
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", f"bobrapet.engrams.{name}"]

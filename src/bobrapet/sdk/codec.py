@@ -17,7 +17,7 @@ from bobrapet.sdk.errors import ComponentFault, EngramError, OutputInvalid
 OUTPUT_LIMIT = (1 << 20) - (32 << 10)
 """Bytes of JSON that fit in a StepRun beside the rest of it: an object may hold 1 MiB (workloads 8)."""
 
-_UNTYPED = (Any, dict, Mapping, object, None, NoneType)
+UNTYPED = (Any, dict, Mapping, object, None, NoneType)
 
 
 def decode(value: Mapping[str, Any], kind: Any, *, what: str, fault: type[ComponentFault], strict: bool = True) -> Any:
@@ -25,7 +25,7 @@ def decode(value: Mapping[str, Any], kind: Any, *, what: str, fault: type[Compon
 
     Raises `fault`; the message carries the path of each offending field.
     """
-    if kind in _UNTYPED:
+    if kind in UNTYPED:
         return dict(value)
     if hasattr(kind, "model_validate"):
         return _decode_pydantic(value, kind, what, fault)
@@ -72,7 +72,7 @@ def json_value(value: Any, *, what: str) -> Any:
 
 
 def _check_promise(value: Any, raw: bytes, kind: Any) -> None:
-    if kind in _UNTYPED:
+    if kind in UNTYPED:
         return
     if value is None and not _admits_none(kind):
         raise OutputInvalid(f"the component returned nothing, but declares {_name(kind)}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
 from bobrapet.engrams.http_client import Config, Request, Response, http_client
@@ -87,12 +88,12 @@ def test_the_charset_of_the_answer_is_honoured_and_bytes_that_are_no_text_come_a
 ) -> None:
     assert fetch(serve(body="é".encode("latin-1"), Content_Type="text/plain; charset=iso-8859-1").url).body == "é"
     answer = fetch(serve(body=b"\xff\xfe\x00").url)
-    assert (answer.body, answer.body_base64) == (None, "//4A")
+    assert (answer.body, answer.body_base64) == (msgspec.UNSET, "//4A")
 
 
 def test_json_is_parsed_when_it_is_expected(serve: Callable[..., Server]) -> None:
     answer = fetch(serve(body=b'{"a": [1]}').url, expect="json")
-    assert (answer.json, answer.body) == ({"a": [1]}, None)
+    assert (answer.json, answer.body) == ({"a": [1]}, msgspec.UNSET)
     error = failure(serve(body=b"<html>").url, expect="json")
     assert (error.code, error.exit_class) == ("HTTP_BODY_NOT_JSON", "terminal")
     assert "<html>" in str(error)
