@@ -6,7 +6,7 @@ that a component without them never imports pydantic (about half of the start-up
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any
 
@@ -16,6 +16,8 @@ from bobrapet.sdk.errors import ComponentFault, EngramError, OutputInvalid
 
 OUTPUT_LIMIT = (1 << 20) - (32 << 10)
 """Bytes of JSON that fit in a StepRun beside the rest of it: an object may hold 1 MiB (workloads 8)."""
+
+Offload = Callable[[dict[str, Any]], dict[str, Any]]
 
 UNTYPED = (Any, dict, Mapping, object, None, NoneType)
 
@@ -35,18 +37,24 @@ def decode(value: Mapping[str, Any], kind: Any, *, what: str, fault: type[Compon
         raise fault(f"{what}: {_with_path(str(error), what)}") from error
 
 
-def encode(value: Any, kind: Any = Any) -> dict[str, Any]:
+def encode(value: Any, kind: Any = Any, offload: Offload | None = None) -> dict[str, Any]:
     """A result as the JSON object that becomes `status.output`; nothing returned is `{}`.
 
     It is checked against `kind`, the declared type: dataclasses and Structs hold whatever was put into them. Raises
     OutputInvalid, so that no dependent step sees an output that its component did not promise.
+
+    `offload` takes what is large out of the output and into a store. There is no second copy of it at any time, so the
+    check works on values, not on their JSON.
     """
     try:
         output = msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True)
+        if offload is not None and isinstance(output, dict):
+            _check_promise(value, output, kind)
+            output, kind = offload(output), Any
         raw = msgspec.json.encode(output)
     except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise OutputInvalid(f"the result cannot be written as JSON: {error}") from error
-    _check_promise(value, raw, kind)
+    _check_promise(value, output, kind)
     if output is None:
         return {}
     if not isinstance(output, dict):
@@ -71,7 +79,7 @@ def json_value(value: Any, *, what: str) -> Any:
         raise EngramError(f"{what} cannot be written as JSON: {error}", code="NOT_JSON") from error
 
 
-def _check_promise(value: Any, raw: bytes, kind: Any) -> None:
+def _check_promise(value: Any, output: Any, kind: Any) -> None:
     if kind in UNTYPED:
         return
     if value is None and not _admits_none(kind):
@@ -80,10 +88,10 @@ def _check_promise(value: Any, raw: bytes, kind: Any) -> None:
         if isinstance(value, kind):  # by field name, whatever its aliases are
             _validated(lambda: kind.model_validate(dict(value.__dict__), by_name=True, by_alias=True))
         elif value is not None:
-            _decode_pydantic(msgspec.json.decode(raw), kind, "output", OutputInvalid)
+            _decode_pydantic(output, kind, "output", OutputInvalid)
         return
     try:
-        msgspec.json.decode(raw, type=kind, dec_hook=_decode_hook)
+        msgspec.convert(output, kind, str_keys=True, dec_hook=_decode_hook)
     except msgspec.ValidationError as error:
         raise OutputInvalid(f"output: {_with_path(str(error), 'output')}; declared is {_name(kind)}") from error
     except TypeError:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bobrapet.sdk.interrupts import Interrupts
     from bobrapet.sdk.link import Link
     from bobrapet.sdk.signals import Progress, Signals
+    from bobrapet.sdk.storage import StepStorage
     from bobrapet.sdk.stories import Stories
 
     ConfigT = TypeVar("ConfigT", default=dict[str, Any])
@@ -44,6 +45,7 @@ class Context(Generic[ConfigT]):
         limits: Limits | None = None,
         link: Link | None = None,
         interrupts: Interrupts | None = None,
+        storage: StepStorage | None = None,
     ) -> None:
         self.config = config
         """Engram.with merged with the step's `with`."""
@@ -55,6 +57,7 @@ class Context(Generic[ConfigT]):
         self._limits = limits or Limits()
         self._link = link
         self._interrupts = interrupts
+        self._storage = storage
         self._signals: Signals | None = None
         self._progress: Progress | None = None
 
@@ -109,6 +112,15 @@ class Context(Generic[ConfigT]):
             max_details=self._limits.effect_details,
             on_lost=self._interrupts.ring if self._interrupts is not None else None,
         )
+
+    @property
+    def storage(self) -> StepStorage:
+        """Files for later steps: `ctx.storage.upload(path)`. Large values of the output need nothing of it."""
+        if self._storage is None:
+            from bobrapet.sdk.storage import StepStorage
+
+            self._storage = StepStorage({}, self.step)
+        return self._storage
 
     @property
     def stories(self) -> Stories:

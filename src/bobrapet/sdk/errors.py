@@ -8,7 +8,9 @@
         ├── EnvironmentInvalid   the process was not started as a step
         ├── ConfigInvalid        configuration does not fit the declared type
         ├── InputInvalid         the input does not fit the declared type
-        └── OutputInvalid        the result is no JSON object, does not fit the declared type, or is too large
+        ├── OutputInvalid        the result is no JSON object, does not fit the declared type, or is too large
+        └── StorageFailed        stored data cannot be read or written, and never will
+            └── StorageUnavailable   the payload store fails; it may work later
     Interrupted              a BaseException: `except Exception` in a component does not swallow it
     ├── Cancelled            SIGTERM: the step is cancelled, or its node goes away
     ├── StepTimeout          the step's time limit passed
@@ -95,6 +97,14 @@ class InputInvalid(ComponentFault):
 
 class OutputInvalid(ComponentFault):
     type = "serialization_error"
+
+
+class StorageFailed(ComponentFault):
+    type = "storage_error"
+
+
+class StorageUnavailable(StorageFailed):
+    exit_class = "retry"
 
 
 class Interrupted(BaseException):

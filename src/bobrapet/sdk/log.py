@@ -12,6 +12,8 @@ from bobrapet.sdk.environment import StepIdentity
 from bobrapet.sdk.outcome import timestamp
 from bobrapet.sdk.redaction import redact
 
+KEPT_BYTES = 1 << 20
+
 
 class Log:
     """`ctx.log.info("fetched", url=url, bytes=n)`: a message that does not vary, and fields that do.
@@ -30,6 +32,8 @@ class Log:
         self._debug = debug
         self._secrets = secrets
         self._stream = stream
+        self._kept: list[bytes] | None = None
+        self._kept_bytes = 0
         self._about: dict[str, Any] = (
             {
                 "storyrun": step.story_run,
@@ -59,6 +63,23 @@ class Log:
         line = {"time": timestamp(now), "level": level, "msg": message, **self._about, **fields}
         text = redact(msgspec.json.encode(line, enc_hook=str).decode(), self._secrets)
         print(text, file=self._stream or sys.stderr, flush=True)
+        if self._kept is not None:
+            self._keep(self._kept, text.encode(errors="replace") + b"\n")
+
+    def keep_lines(self) -> None:
+        """From now on lines are kept too, the last mebibyte of them (workloads 19.3)."""
+        self._kept = self._kept if self._kept is not None else []
+
+    @property
+    def kept_lines(self) -> bytes:
+        """What was kept, oldest first."""
+        return b"".join(self._kept or ())
+
+    def _keep(self, kept: list[bytes], line: bytes) -> None:
+        kept.append(line)
+        self._kept_bytes += len(line)
+        while self._kept_bytes > KEPT_BYTES and len(kept) > 1:
+            self._kept_bytes -= len(kept.pop(0))
 
 
 def adopt_standard_logging(log: Log, *, debug: bool) -> None:

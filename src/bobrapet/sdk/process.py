@@ -30,6 +30,7 @@ from bobrapet.sdk.log import Log, adopt_standard_logging
 from bobrapet.sdk.outcome import EXIT_UNREPORTED, Failed, Outcome, Succeeded, failure, status_patch
 from bobrapet.sdk.report import Fenced, ReportError, ReportTooLarge
 from bobrapet.sdk.step_run_api import ComponentApi
+from bobrapet.sdk.storage import StepStorage
 
 if TYPE_CHECKING:
     from bobrapet.sdk.engram import Engram, Signature
@@ -69,7 +70,10 @@ def run_step(
         retries=environment.patch_retries,
         budget=environment.operation_timeout,
     )
-    ending = _Ending(environment, log, link, hidden, component.about.grace)
+    storage = StepStorage(environ, step)
+    if storage.is_configured:
+        log.keep_lines()
+    ending = _Ending(environment, log, link, hidden, component.about.grace, storage)
     try:
         if broken is not None:
             log.error("the step cannot start", error=str(broken))
@@ -78,7 +82,7 @@ def run_step(
         delivery = interrupts(environment) if interrupts else ProcessInterrupts(environment.timeout)
         if interrupts is None:
             delivery.on_delivery = ending.expect
-        return ending.reported(_run(component, environment, log, hidden, link, delivery))
+        return ending.reported(_run(component, environment, log, hidden, link, delivery, storage))
     finally:
         link.close()
 
@@ -90,21 +94,25 @@ def _run(
     hidden: tuple[str, ...],
     link: Link,
     interrupts: Interrupts,
+    storage: StepStorage,
 ) -> Outcome:
     """The function's outcome; never raises, except for KeyboardInterrupt and the like."""
     try:
         with interrupts:
             signature = component.signature()
-            context = _context(signature, environment, log, link, interrupts)
-            arguments = _arguments(signature, environment, context)
+            context = _context(signature, environment, log, link, interrupts, storage)
+            arguments = _arguments(signature, environment, context, storage)
             if component.is_async:
                 result = _run_coroutine(component.function(**arguments), interrupts)
             else:
                 result = component.function(**arguments)
+            arguments.clear()  # what came in may be large, and makes room for what goes out
+            offload = storage.offload if storage.is_configured else None
+            output = encode(result, signature.output_type, offload)
             interrupts.settle()
         if context is not None:
             context.flush()
-        return Succeeded(encode(result, signature.output_type))
+        return Succeeded(output)
     except Interrupted as error:
         log.warning("interrupted", reason=str(error))
         return failure(error, secrets=hidden)
@@ -118,13 +126,19 @@ def _run(
 
 
 def _context(
-    signature: Signature, environment: Environment, log: Log, link: Link, interrupts: Interrupts
+    signature: Signature,
+    environment: Environment,
+    log: Log,
+    link: Link,
+    interrupts: Interrupts,
+    storage: StepStorage,
 ) -> Context[Any] | None:
     if not signature.context:
         return None
     # Configuration may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
+    config = storage.resolve(environment.config)
     return Context(
-        config=decode(environment.config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
+        config=decode(config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
         secrets=environment.secrets,
         step=environment.step,
         log=log,
@@ -132,15 +146,19 @@ def _context(
         limits=environment.limits,
         link=link,
         interrupts=interrupts,
+        storage=storage,
     )
 
 
-def _arguments(signature: Signature, environment: Environment, context: Context[Any] | None) -> dict[str, Any]:
+def _arguments(
+    signature: Signature, environment: Environment, context: Context[Any] | None, storage: StepStorage
+) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if signature.context:
         arguments[signature.context] = context
     if signature.input:
-        arguments[signature.input] = decode(environment.inputs, signature.input_type, what="input", fault=InputInvalid)
+        inputs = storage.resolve(environment.inputs)
+        arguments[signature.input] = decode(inputs, signature.input_type, what="input", fault=InputInvalid)
     return arguments
 
 
@@ -194,7 +212,16 @@ def _connector(environment: Environment, environ: Mapping[str, str]) -> Connect:
 class _Ending:
     """Reports the result, once: the component's own, or the interruption that it did not heed in time."""
 
-    def __init__(self, environment: Environment, log: Log, link: Link, hidden: tuple[str, ...], grace: float) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        log: Log,
+        link: Link,
+        hidden: tuple[str, ...],
+        grace: float,
+        storage: StepStorage,
+    ) -> None:
+        self._storage = storage
         self._grace = grace
         self._environment = environment
         self._log = log
@@ -215,7 +242,18 @@ class _Ending:
         self._lock.acquire()  # and never released: who reports first also ends the process
         if self._deadline is not None:
             self._deadline.cancel()
-        return self._write(outcome, self._link)
+        return self._write(outcome, self._link, self._saved_log())
+
+    def _saved_log(self) -> dict[str, Any]:
+        """The part of the status that tells where the log is; empty without a store, or when that fails."""
+        lines = self._log.kept_lines
+        if not lines:
+            return {}
+        try:
+            return {"logs": self._storage.save_log(lines)}
+        except (ComponentFault, OSError) as error:
+            self._log.warning("the log could not be stored", error=str(error))
+            return {}
 
     def _give_up(self, error: Interrupted) -> None:
         """In a thread: the function still runs, and the process must end before it is killed without a word."""
@@ -227,12 +265,12 @@ class _Ending:
         sys.stderr.flush()
         os._exit(code)
 
-    def _write(self, outcome: Outcome, link: Link) -> int:
+    def _write(self, outcome: Outcome, link: Link, more: Mapping[str, Any] | None = None) -> int:
         try:
-            link.report(status_patch(outcome, started_at=self._environment.started_at))
+            link.report({**status_patch(outcome, started_at=self._environment.started_at), **(more or {})})
         except ReportTooLarge as error:
             smaller = failure(OutputInvalid(f"the API server refuses the output: {error}", code="OUTPUT_TOO_LARGE"))
-            return EXIT_UNREPORTED if isinstance(outcome, Failed) else self._write(smaller, link)
+            return EXIT_UNREPORTED if isinstance(outcome, Failed) else self._write(smaller, link, more)
         except Fenced as error:
             self._log.warning("the result is dropped", reason=str(error))
             return outcome.exit_code

@@ -30,7 +30,7 @@ from bobrapet.storage.layout import cache_path, check_namespace, check_path, inp
 from bobrapet.storage.memory import MemoryStore
 from bobrapet.storage.opening import open_store
 from bobrapet.storage.retries import Retries
-from bobrapet.storage.settings import FileSettings, S3Settings, StoreSettings, from_environ
+from bobrapet.storage.settings import FileSettings, S3Settings, StoreSettings, from_environ, operation_timeout
 from bobrapet.storage.store import ObjectInfo, Reading, Store
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "input_prefix",
     "log_path",
     "open_store",
+    "operation_timeout",
     "output_prefix",
     "plan_dehydration",
     "references",

@@ -71,7 +71,7 @@ def from_environ(environ: Mapping[str, str]) -> StoreSettings | None:
     Raises StorageMisconfigured, naming the variable.
     """
     provider = _text(environ, env.STORAGE_PROVIDER).lower()
-    timeout = _seconds(environ, env.STORAGE_TIMEOUT, DEFAULT_TIMEOUT)
+    timeout = operation_timeout(environ)
     if not provider:
         return None
     if provider == "file":
@@ -101,6 +101,11 @@ def from_environ(environ: Mapping[str, str]) -> StoreSettings | None:
         kms_key=_text(environ, env.S3_SSE_KMS_KEY),
         ca_file=_text(environ, env.S3_CA_FILE),
     )
+
+
+def operation_timeout(environ: Mapping[str, str]) -> float:
+    """Seconds that one hydration or dehydration may take. Raises StorageMisconfigured."""
+    return _seconds(environ, env.STORAGE_TIMEOUT, DEFAULT_TIMEOUT)
 
 
 def credentials(environ: Mapping[str, str]) -> tuple[str, str, str]:
