@@ -149,10 +149,11 @@ class Collector:
             if gone or waiting:
                 await self._drop_owners(key, set(gone))
         elif waiting:
-            propagation = "Foreground" if self._dependents.get(meta.uid) else ""
+            propagation = "Foreground" if self._dependents.get(meta.uid) else "Background"
             await self._delete(key, meta.uid, propagation)
         else:
-            await self._delete(key, meta.uid, "")
+            # Said aloud: left to its kind's default, a Job would leave its pods behind, running.
+            await self._delete(key, meta.uid, "Background")
 
     def _owner(self, key: Key, uid: str) -> _Metadata | None:
         owner = self._keys.get(uid)

@@ -45,6 +45,17 @@ async def test_dependents_follow_their_owner_in_the_background(api: Client) -> N
     assert (await api("GET", f"{CONFIGMAPS}/b")).code == 404
 
 
+async def test_the_pods_of_a_job_follow_its_owner_although_a_deleted_job_lets_them_go_by_default(api: Client) -> None:
+    owner = (await api("POST", CONFIGMAPS, configmap("a"))).body
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    metadata = {"name": "job", **owned_by(owner)}
+    job = (await api("POST", jobs, {"metadata": metadata, "spec": {"template": template}})).body
+    await api("POST", CONFIGMAPS, configmap("of-the-job", owned_by(job)))
+    await api("DELETE", f"{CONFIGMAPS}/a")
+    await gone(api, CONFIGMAPS, "of-the-job")
+
+
 async def test_a_foreground_delete_keeps_the_owner_until_its_dependents_are_gone(api: Client) -> None:
     owner = (await api("POST", CONFIGMAPS, configmap("a"))).body
     held = {**owned_by(owner, block=True), "finalizers": ["example.com/hold"]}
