@@ -30,6 +30,7 @@ _PATHS = {
     "Story": ("/apis/bubustack.io/v1alpha1", "stories", True),
     "StoryRun": ("/apis/runs.bubustack.io/v1alpha1", "storyruns", True),
     "StoryTrigger": ("/apis/runs.bubustack.io/v1alpha1", "storytriggers", True),
+    "EffectClaim": ("/apis/runs.bubustack.io/v1alpha1", "effectclaims", True),
     "StepRun": ("/apis/runs.bubustack.io/v1alpha1", "stepruns", True),
 }
 
@@ -146,14 +147,17 @@ class Cluster:
 
     def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = 60) -> None:
         """Follows an object by watch until it is deleted."""
-        if self.find(kind, namespace, name) is None:
-            return
-        for event, _ in self._events(kind, namespace, name, time.monotonic() + timeout):
-            if event == "DELETED":
-                return
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
             if self.find(kind, namespace, name) is None:
                 return
-        raise AssertionError(f"{kind} {namespace}/{name} is still there after {timeout} s")
+            # What goes between the look and the watch is never seen to go: look again before long.
+            for event, _ in self._events(kind, namespace, name, min(deadline, time.monotonic() + 2)):
+                if event == "DELETED":
+                    return
+        raise AssertionError(
+            f"{kind} {namespace}/{name} is still there after {timeout} s: {self.find(kind, namespace, name)}"
+        )
 
     def wait_run(self, namespace: str, name: str, *, timeout: float = 60) -> Object:
         """Waits for the end of a StoryRun."""

@@ -18,6 +18,16 @@ from typing import Any
 
 
 def patch(status: dict[str, Any]) -> None:
+    """Writes into the status of this process's own StepRun."""
+    _call("PATCH", "/status", {"status": status})
+
+
+def read() -> dict[str, Any]:
+    """The status of this process's own StepRun."""
+    return dict(_call("GET", "")["status"])
+
+
+def _call(method: str, subresource: str, body: Any = None) -> Any:
     root = os.environ.get("BUBU_POD_ROOT", "")
     account = f"{root}/var/run/secrets/kubernetes.io/serviceaccount"
     with open(f"{account}/token") as file:
@@ -25,13 +35,13 @@ def patch(status: dict[str, Any]) -> None:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     name, namespace = os.environ["BUBU_STEPRUN_NAME"], os.environ["BUBU_STEPRUN_NAMESPACE"]
     request = urllib.request.Request(
-        f"https://{host}:{port}/apis/runs.bubustack.io/v1alpha1/namespaces/{namespace}/stepruns/{name}/status",
-        data=json.dumps({"status": status}).encode(),
+        f"https://{host}:{port}/apis/runs.bubustack.io/v1alpha1/namespaces/{namespace}/stepruns/{name}{subresource}",
+        data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"},
-        method="PATCH",
+        method=method,
     )
-    with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=f"{account}/ca.crt")):
-        pass
+    with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=f"{account}/ca.crt")) as response:
+        return json.load(response)
 
 
 def succeed(output: Any) -> None:
@@ -123,6 +133,55 @@ def liar(inputs: dict[str, Any]) -> int:
     """Reports success and then exits otherwise."""
     succeed({"v": "said"})
     return 3
+
+
+def fail_retryably(message: str) -> None:
+    patch({"phase": "Failed", "exitCode": 1, "exitClass": "retry", "lastFailureMsg": message})
+
+
+def late(inputs: dict[str, Any]) -> int:
+    """Fails, is not impressed by SIGTERM, and reports success when its retry has been decided already."""
+    count(inputs)
+    if os.environ["BUBU_STEP_ATTEMPT"] != "0":
+        succeed({"attempt": os.environ["BUBU_STEP_ATTEMPT"]})
+        return 0
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    fail_retryably("gives up, perhaps")
+    while read().get("retries", 0) == 0:
+        time.sleep(0.02)
+    succeed({"attempt": "0"})
+    return 0
+
+
+def told_then_hangs(inputs: dict[str, Any]) -> int:
+    """Reports success, leaves its process id, and stays."""
+    succeed({"v": "said"})
+    count(inputs)
+    while True:
+        signal.pause()
+
+
+def hangs_once(inputs: dict[str, Any]) -> int:
+    """Leaves its process id; the first time it stays, without having said a word."""
+    if count(inputs) == 1:
+        while True:
+            signal.pause()
+    succeed({"attempt": os.environ["BUBU_STEP_ATTEMPT"], "calls": count(inputs) - 1})
+    return 0
+
+
+def contradicts(inputs: dict[str, Any]) -> int:
+    """Reports a failure and then exits as if all were well."""
+    patch({"phase": "Failed", "exitClass": "terminal", "exitCode": 1, "lastFailureMsg": "no such customer"})
+    return 0
+
+
+def count(inputs: dict[str, Any]) -> int:
+    """Leaves a line with this process's id in the file of the test; says how many there are."""
+    with open(inputs["calls"], "a") as file:
+        file.write(f"{os.getpid()}\n")
+    with open(inputs["calls"]) as file:
+        return len(file.readlines())
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +50,22 @@ def namespace(world: World) -> str:
 def calls(tmp_path: Path) -> Path:
     """A file in which components count how often they were called."""
     return tmp_path / "calls"
+
+
+@pytest.fixture
+def component(world: World, namespace: str) -> Callable[..., str]:
+    """Makes an Engram of a test component with a template of its own, and gives its name.
+
+    Fields of the template by keyword, those of the Engram in `engram_spec`.
+    """
+
+    def make(mode: str, engram_spec: dict[str, Any] | None = None, **spec: Any) -> str:
+        found = template(mode, **spec)
+        found["metadata"]["name"] = f"{mode.replace('_', '-')}-{namespace}"
+        found["spec"]["image"] = f"test/{mode}:1.0.0"
+        name = mode.replace("_", "-")
+        made = engram(mode, namespace, name=name, of=found["metadata"]["name"], **(engram_spec or {}))
+        world.cluster.apply(found, made)
+        return name
+
+    return make

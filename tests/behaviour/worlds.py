@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,19 @@ from tests.behaviour.cluster import Cluster
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "tests/behaviour/components.py"
 MODES = ("echo", "silent", "crash", "exits", "killed", "hang", "flaky", "counted", "big", "liar")
-IMAGES = [f"--image=test/{mode}={sys.executable} {COMPONENTS} {mode}" for mode in MODES]
+FAULTY = ("late", "told_then_hangs", "hangs_once", "contradicts")
+"""Modes without an Engram in every namespace; tests that want one make it."""
+WITH_SDK = ("charges", "signals")
+SDK_COMPONENTS = ROOT / "tests/behaviour/sdk_components.py"
+WIRE = ROOT / "tests/behaviour/wire"
+WIRE_GO = ROOT / ".cache/tests/wire-go"
+IMAGES = [
+    *(f"--image=test/{mode}={sys.executable} {COMPONENTS} {mode}" for mode in (*MODES, *FAULTY)),
+    *(f"--image=test/{mode}={sys.executable} {SDK_COMPONENTS} {mode}" for mode in WITH_SDK),
+    f"--image=test/wire-python={sys.executable} {WIRE / 'wire.py'}",
+    f"--image=test/wire-shell=/bin/sh {WIRE / 'wire.sh'}",
+    f"--image=test/wire-go={WIRE_GO}",
+]
 START_TIMEOUT = 60
 OPERATOR = "bobrapet-operator"
 AUDIT_POLICY = """
@@ -47,6 +59,8 @@ class World:
     folder: Path
     audit: Path | None = None
     """Where the real API server notes every write; the operator is the user `OPERATOR` there."""
+    restart_api_server: Callable[[], None] | None = None
+    """Kills the API server and starts it again; None where it is the whole world."""
 
 
 def bobrapet(*arguments: str) -> list[str]:
@@ -131,7 +145,9 @@ def envtest(folder: Path) -> Iterator[World]:
         )
         node = bobrapet("node", "--kubeconfig", str(admin), "--data-dir", str(folder / "node"), *IMAGES)
         stack.enter_context(process(node, folder / "node.log"))
-        yield World("envtest", stack.enter_context(Cluster(admin)), folder, folder / "audit.log")
+        yield World(
+            "envtest", stack.enter_context(Cluster(admin)), folder, folder / "audit.log", environment.restart_api_server
+        )
 
 
 def real_missing() -> str | None:

@@ -230,6 +230,20 @@ def test_nothing_of_an_attempt_leaks_into_the_next() -> None:
     assert world.steps["r1-a"].status.exit_class == "terminal"
 
 
+@pytest.mark.spec("workloads-37")
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Timeout"])
+def test_what_an_earlier_attempt_says_after_its_retry_was_decided_does_not_count(phase: str) -> None:
+    world = started(retry={"maxRetries": 1, "delay": "10s"})
+    world.report("a", "Failed", exitClass="retry").reconcile_step("a")
+    world.report("a", phase, output={"stale": 1}, exitClass="success", exitCode=7).reconcile_step("a")
+    status = world.steps["r1-a"].status
+    assert (status.phase, status.retries, status.output, status.exit_class) == ("Pending", 1, None, None)
+    assert world.final("a") == ""
+    world.at(10 * SECOND).reconcile_step("a")
+    world.report("a", "Succeeded", output={"fresh": 1}).reconcile_step("a")
+    assert (world.final("a"), world.steps["r1-a"].status.output) == ("Succeeded", {"fresh": 1})
+
+
 @pytest.mark.spec("workloads-29")
 def test_a_job_that_may_start_more_pods_is_judged_by_its_condition_only() -> None:
     world = started(retry=NO_RETRY, config={"job.backoff-limit": "3"})

@@ -369,12 +369,15 @@ class _Machine:
     def _reported(self, phase: Phase) -> StepPlan:
         """The component wrote its end; it becomes definitive here, or not."""
         status = self._step.status
+        if status.next_retry_at is not None and self._attempt_is_not_current():
+            # Between two attempts: a process of the one before still talks. Its failure is known, and its success came
+            # after the decision to repeat it (16.4).
+            self._status.ignore_report(f"a report of an earlier attempt ({phase.value}) was ignored")
+            return StepPlan(
+                status=self._status.patch(), deletes=self._delete_job(), wake_at=moment(status.next_retry_at)
+            )
         if phase is Phase.SUCCEEDED:
             return self._succeeded()
-        if status.next_retry_at is not None and self._attempt_is_not_current():
-            # A process of the attempt before still talks; what it says about its failure is already known.
-            self._status.phase(Phase.PENDING, "RetryScheduled", "a report of an earlier attempt was ignored")
-            return StepPlan(status=self._status.patch(), wake_at=moment(status.next_retry_at))
         code = self._exit_code()
         found = judge.reported_class(status, code)
         message = judge.reported_message(status, code)

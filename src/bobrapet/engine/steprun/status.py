@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 MAX_FAILURE_BYTES = 8192
 
+_OF_AN_ATTEMPT = (
+    "exitClass",
+    "exitCode",
+    "error",
+    "output",
+    "lastOutputAt",
+    "logs",
+    "podName",
+    *("finishedAt", "duration"),
+)
+
 
 class StepStatus(StatusWriter):
     """The status of a StepRun. Every phase write carries `retries`, which the CRD requires."""
@@ -37,12 +48,19 @@ class StepStatus(StatusWriter):
     def retry(self, at: datetime, message: str, failure: str) -> None:
         """Goes back to Pending for another attempt, with nothing left of the last one (14.5)."""
         self._attempt += 1
-        for name in ("exitClass", "exitCode", "error", "output", "logs", "podName", "finishedAt", "duration"):
-            self.set(name, None)
-        self.set("lastOutputAt", None)
+        self._forget_attempt()
         self.set("lastFailureMsg", shorten_bytes(failure))
         self.keep("nextRetryAt", format_deadline(at))
         self.phase(Phase.PENDING, "RetryScheduled", message)
+
+    def ignore_report(self, message: str) -> None:
+        """Takes back what a process wrote that has no say any more; the retry stands."""
+        self._forget_attempt()
+        self.phase(Phase.PENDING, "RetryScheduled", message)
+
+    def _forget_attempt(self) -> None:
+        for name in _OF_AN_ATTEMPT:
+            self.set(name, None)
 
     def reuse(self, output: Mapping[str, Any]) -> None:
         """Takes over the output of an earlier run."""

@@ -1,0 +1,118 @@
+"""One contract for every language: the same component in Python, shell and Go, without SDK, gives the same results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.behaviour.builders import step, story, storyrun
+from tests.behaviour.cluster import Object
+from tests.behaviour.worlds import WIRE, WIRE_GO, World
+
+SECRETS = {
+    "api": {"mountType": "env", "envPrefix": "API_", "expectedKeys": ["token"]},
+    "file": {"mountType": "file"},
+}
+
+
+@pytest.fixture(scope="session")
+def languages() -> tuple[str, ...]:
+    """Builds what must be built; only Python is always there."""
+    found = ["python"]
+    if shutil.which("curl") and shutil.which("sh"):
+        found.append("shell")
+    go = shutil.which("go", path="/usr/local/go/bin:/usr/bin:/usr/local/bin") or shutil.which("go")
+    if go is not None:
+        WIRE_GO.parent.mkdir(parents=True, exist_ok=True)
+        build = [go, "build", "-o", str(WIRE_GO), str(WIRE / "wire.go")]
+        subprocess.run(build, check=True, timeout=300)
+        found.append("go")
+    return tuple(found)
+
+
+@pytest.fixture
+def results(
+    world: World, namespace: str, component: Callable[..., str], languages: tuple[str, ...], mode: str
+) -> dict[str, Object]:
+    """Language -> the status that its StepRun ended with."""
+    world.cluster.apply(*(_secret(name, namespace) for name in ("credentials", "certificate")))
+    steps = [
+        step(
+            language,
+            component(
+                f"wire-{language}", {"secrets": {"api": "credentials", "file": "certificate"}}, secretSchema=SECRETS
+            ),
+            with_={"mode": mode, "text": "{{ inputs.text }}", "n": 9007199254740993},
+            execution={"timeout": "50s", "retry": {"maxRetries": 2, "delay": "50ms"}},
+            allowFailure=True,
+        )
+        for language in languages
+    ]
+    hostile = {"text": 'it\'s "$(id)" `id` {{ steps }} \\ \u2028 é'}
+    world.cluster.apply(story("s", namespace, *steps), storyrun("r", namespace, "s", hostile))
+    world.cluster.wait_run(namespace, "r")
+    return {name: world.cluster.get("StepRun", namespace, f"r-{name}")["status"] for name in languages}
+
+
+@pytest.mark.parametrize("mode", ["succeed"])
+def test_a_success_is_the_same_in_every_language(results: dict[str, Object]) -> None:
+    for language, status in results.items():
+        assert status["phase"] == "Succeeded", f"{language}: {json.dumps(status)}"
+        assert status["output"] == {
+            "inputs": {"mode": "succeed", "n": 9007199254740993, "text": 'it\'s "$(id)" `id` {{ steps }} \\ \u2028 é'},
+            "config": {"mode": "succeed", "n": 9007199254740993, "text": 'it\'s "$(id)" `id` {{ steps }} \\ \u2028 é'},
+            "secret": "t0ken",
+            "file": "t0ken",
+            "attempt": "0",
+            "step": language,
+            "story": "s",
+            "timeout": "50s",
+        }
+    assert_alike(results)
+
+
+@pytest.mark.parametrize("mode", ["retry"])
+def test_a_retry_that_was_asked_for_is_the_same_in_every_language(results: dict[str, Object]) -> None:
+    for language, status in results.items():
+        assert status["phase"] == "Succeeded", f"{language}: {json.dumps(status)}"
+        assert (status["output"]["attempt"], status["retries"]) == ("1", 1)
+        assert "error" not in status
+    assert_alike(results)
+
+
+@pytest.mark.parametrize("mode", ["fail"])
+def test_a_failure_is_the_same_in_every_language(results: dict[str, Object]) -> None:
+    for language, status in results.items():
+        assert (status["phase"], status["exitClass"]) == ("Failed", "terminal"), f"{language}: {json.dumps(status)}"
+        assert status["error"]["code"] == "HTTP_429"
+        assert status["lastFailureMsg"] == "the service said no"
+    assert_alike(results)
+
+
+def assert_alike(results: dict[str, Object]) -> None:
+    """Everything but names, times and what tells the languages apart."""
+    reference, *others = (_comparable(status) for status in results.values())
+    for other in others:
+        assert other == reference
+
+
+def _comparable(status: Object) -> Any:
+    of_its_own = {"startedAt", "finishedAt", "duration", "podName", "lastOutputAt", "observedGeneration"}
+    found = {key: value for key, value in status.items() if key not in of_its_own}
+    if "output" in found:
+        found["output"] = {key: value for key, value in found["output"].items() if key != "step"}
+    found["conditions"] = [
+        {key: value for key, value in condition.items() if key not in ("lastTransitionTime", "observedGeneration")}
+        for condition in found["conditions"]
+    ]
+    return found
+
+
+def _secret(name: str, namespace: str) -> Object:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": "t0ken"}}
