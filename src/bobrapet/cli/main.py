@@ -182,6 +182,68 @@ def node(
     raise typer.Exit(verb.main(kubeconfig, tuple(image or ()), name, data_dir))
 
 
+config_app = typer.Typer(
+    invoke_without_command=True,
+    no_args_is_help=False,
+    help="Show the operator's configuration and where it comes from, or check one.",
+)
+app.add_typer(config_app, name="config", rich_help_panel=_CLUSTER)
+
+
+@config_app.callback()
+def config(
+    context: typer.Context,
+    file: Annotated[
+        str | None, typer.Option("-f", "--file", metavar="FILE", help="A ConfigMap in a file instead of the cluster's.")
+    ] = None,
+    kubeconfig: Annotated[
+        str, typer.Option(metavar="FILE", help="Which API server. Default: KUBECONFIG, then that of the user.")
+    ] = "",
+    config_namespace: Annotated[
+        str, typer.Option(metavar="NAMESPACE", help="Where the ConfigMap is.")
+    ] = "bobrapet-system",
+    config_name: Annotated[str, typer.Option(metavar="NAME", help="What it is called.")] = "bobrapet-operator-config",
+    max_concurrent_reconciles: Annotated[
+        str, typer.Option(metavar="NAME=N,...", help="That flag of the manager, which wins over the ConfigMap.")
+    ] = "",
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not the default.")] = False,
+    output: Annotated[
+        OutputFormat, typer.Option("-o", "--output", help="text for people; json, yaml for programs.")
+    ] = OutputFormat.text,
+) -> None:
+    """Print every key of the operator's configuration with its value and source: default, ConfigMap or flag.
+
+    Exit codes: 0 printed; 1 the operator would refuse it, or it cannot be read; 2 bad usage.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from bobrapet.cli import config as verb
+
+    request = verb.ConfigRequest(
+        file=file,
+        kubeconfig=kubeconfig,
+        namespace=config_namespace,
+        name=config_name,
+        workers=max_concurrent_reconciles,
+        changed=changed,
+        output=output.value,
+    )
+    raise typer.Exit(verb.show(request))
+
+
+@config_app.command("check")
+def config_check(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A ConfigMap, or only its data; - for stdin.")],
+) -> None:
+    """Explain what is wrong with a configuration: values, keys, and what the operator makes of them.
+
+    Exit codes: 0 all good; 1 something is wrong; 2 the file cannot be read.
+    """
+    from bobrapet.cli import config as verb
+
+    raise typer.Exit(verb.check(file))
+
+
 @app.command(
     rich_help_panel=_CLUSTER,
     add_help_option=False,

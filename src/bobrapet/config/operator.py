@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar, cast
 from bobrapet.api.enums import CrossNamespacePolicy
 from bobrapet.config.values import (
     KeyRefused,
+    Reader,
     ValueRefused,
     boolean,
     choice,
@@ -35,7 +36,7 @@ _PARSE: Final = "parse"
 _ALIASES: Final = "aliases"
 
 
-def _key(name: str, parse: Callable[[str], object], default: object, *, aliases: tuple[str, ...] = ()) -> Any:
+def _key(name: str, parse: Reader[Any], default: object, *, aliases: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={_KEY: name, _PARSE: parse, _ALIASES: aliases})
 
 
@@ -349,9 +350,16 @@ class Problem:
     message: str
     fatal: bool
     """Fatal: the configuration as a whole is refused, and the caller keeps the one it has."""
+    value: str = ""
+    """The text that was written; empty where the fault lies between several keys."""
+    rule: str = ""
+    """What the text must be; empty where the message is the rule."""
+    ignored: bool = True
+    """Whether the default stays in place of the value. False: it was read, into something that may not be meant."""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.message}"
+        rule = f"; must be {self.rule}" if self.rule and self.ignored else ""
+        return f"{self.key}: {self.message}{rule}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +378,7 @@ class Loaded:
         return not any(problem.fatal for problem in self.problems)
 
 
-def parse(data: Mapping[str, str]) -> Loaded:
+def parse(data: Mapping[str, Any]) -> Loaded:
     """Reads the data of the operator's ConfigMap, starting from the defaults.
 
     A value that is malformed leaves its default in place and is listed as a problem; it never raises. Only a fatal
@@ -388,10 +396,38 @@ def parse(data: Mapping[str, str]) -> Loaded:
     return Loaded(config, tuple(reading.problems), reading.sources, tuple(unknown))
 
 
-def known_keys() -> frozenset[str]:
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One key as it is declared here."""
+
+    key: str
+    aliases: tuple[str, ...]
+    path: str
+    """Attribute path of the value in an `OperatorConfig`."""
+    reader: Reader[Any]
+
+
+def declared() -> tuple[Declared, ...]:
     """Every key with a fixed name; those of queues contain the queue's name (`storyrun.queue.NAME.concurrency`)."""
-    rates = {f"{name}.{setting}" for name in _RATED for setting in _RATE_KEYS}
-    return frozenset(key for key, *_ in _fields(OperatorConfig)) | rates
+    rates = (
+        Declared(f"{name}.{setting}", (), f"rates.{name}.{attribute}", reader)
+        for name in _RATED
+        for setting, (attribute, reader) in _RATE_KEYS.items()
+    )
+    return (*_fields(OperatorConfig), *rates)
+
+
+def queue_keys(name: str) -> tuple[Declared, ...]:
+    """The keys of one queue."""
+    return tuple(
+        Declared(f"storyrun.queue.{name}.{attribute.replace('_', '-')}", (), attribute, _count32)
+        for attribute in ("concurrency", "default_priority", "priority_aging_seconds")
+    )
+
+
+def known_keys() -> frozenset[str]:
+    """Names of the declared keys."""
+    return frozenset(each.key for each in declared())
 
 
 # Shipped or documented by the Go operator, read by nobody: accepted silently.
@@ -414,7 +450,7 @@ DEAD_KEYS: Final = frozenset(
 _QUEUE_KEY: Final = re.compile(r"storyrun\.queue\.(.+)\.(concurrency|default-priority|priority-aging-seconds)")
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _RATED: Final = ("storyrun", "steprun", "story", "engram", "impulse", "template")
-_RATE_KEYS: Final = {
+_RATE_KEYS: Final[Mapping[str, tuple[str, Reader[Any]]]] = {
     "max-concurrent-reconciles": ("max_concurrent_reconciles", _not_negative),
     "rate-limiter.base-delay": ("base_delay", duration(at_least=10 * _MILLISECOND, fatal=True)),
     "rate-limiter.max-delay": ("max_delay", duration(more_than=timedelta(0), fatal=True)),
@@ -424,7 +460,7 @@ _RATE_KEYS: Final = {
 class _Reading:
     """One pass over the data: collects problems and where values came from."""
 
-    def __init__(self, data: Mapping[str, str]) -> None:
+    def __init__(self, data: Mapping[str, Any]) -> None:
         self._data = data
         self.problems: list[Problem] = []
         self.sources: dict[str, str] = {}
@@ -496,13 +532,20 @@ class _Reading:
                 )
             )
 
-    def _read(self, into: dict[str, Any], name: str, path: str, key: str, read: Callable[[str], Any]) -> None:
+    def _read(self, into: dict[str, Any], name: str, path: str, key: str, read: Reader[Any]) -> None:
+        written = self._data[key]
+        if not isinstance(written, str):  # a file that was never a ConfigMap; the API server lets only text in
+            self.problems.append(Problem(key, "must be text, so put it in quotes", False, str(written), read.rule))
+            return
         try:
-            into[name] = read(self._data[key])
+            into[name] = read(written)
         except ValueRefused as refusal:
-            self.problems.append(Problem(key, str(refusal), fatal=isinstance(refusal, KeyRefused)))
+            fatal = isinstance(refusal, KeyRefused)
+            self.problems.append(Problem(key, str(refusal), fatal, written, read.rule))
         else:
             self.sources[path] = key
+            if doubt := read.doubt(written):
+                self.problems.append(Problem(key, doubt, False, written, read.rule, ignored=False))
 
 
 def _group_class(item: dataclasses.Field[Any]) -> type[Any] | None:
@@ -512,13 +555,14 @@ def _group_class(item: dataclasses.Field[Any]) -> type[Any] | None:
 
 
 @cache
-def _fields(cls: type[Any]) -> tuple[tuple[str, str], ...]:
+def _fields(cls: type[Any]) -> tuple[Declared, ...]:
     return tuple(_walk(cls, ""))
 
 
-def _walk(cls: type[Any], path: str) -> Iterator[tuple[str, str]]:
+def _walk(cls: type[Any], path: str) -> Iterator[Declared]:
     for item in dataclasses.fields(cls):
-        if _KEY in item.metadata:
-            yield item.metadata[_KEY], f"{path}{item.name}"
+        about = item.metadata
+        if _KEY in about:
+            yield Declared(about[_KEY], about[_ALIASES], f"{path}{item.name}", about[_PARSE])
         elif (group := _group_class(item)) is not None:
             yield from _walk(group, f"{path}{item.name}.")

@@ -1,10 +1,12 @@
-"""How the text of one configuration key is read. Each function makes a reader that returns the value or refuses it."""
+"""How the text of one configuration key is read: readers return the value or refuse it, and say their rule."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final, Generic, TypeVar
 
 from bobrapet.api import duration as go_duration
 from bobrapet.api.wire import QUANTITY_PATTERN
@@ -18,13 +20,33 @@ class KeyRefused(ValueRefused):
     """The text is so wrong that the whole configuration must not be used."""
 
 
-def text(value: str) -> str:
-    return value.strip()
+_T = TypeVar("_T")
 
 
-def boolean(value: str) -> bool:
-    """Exactly `true` is true, everything else is false (B1)."""
-    return value == "true"
+@dataclass(frozen=True, slots=True)
+class Reader(Generic[_T]):
+    """Reads the text of a key. Raises `ValueRefused`."""
+
+    rule: str
+    """What the text must be, for people: `a whole number, at least 1`."""
+
+    read: Callable[[str], _T]
+    doubt: Callable[[str], str | None] = lambda _: None
+    """What is odd about a text that is read all the same."""
+
+    def __call__(self, value: str) -> _T:
+        return self.read(value)
+
+
+text: Final = Reader("text", str.strip)
+
+
+def _doubtful_boolean(value: str) -> str | None:
+    return None if value in ("true", "false") else f'"{value}" is read as false; write exactly true or false'
+
+
+boolean: Final = Reader("true or false", lambda value: value == "true", _doubtful_boolean)
+"""Exactly `true` is true, everything else is false (B1)."""
 
 
 def integer(
@@ -34,7 +56,7 @@ def integer(
     clamp: int | None = None,
     fatal: bool = False,
     lenient_below: int | None = None,
-) -> Callable[[str], int]:
+) -> Reader[int]:
     """Reads a decimal number within bounds.
 
     Args:
@@ -53,10 +75,12 @@ def integer(
             refusal = (
                 KeyRefused if fatal and not (lenient_below is not None and number < lenient_below) else ValueRefused
             )
-            raise refusal(f"{number} is not {_bounds(at_least, at_most)}")
+            raise refusal(f"{number} is out of bounds")
         return number
 
-    return read
+    bounds = _bounds(at_least, at_most) if at_least is not None or at_most is not None else ""
+    largest = f"more than {clamp} means {clamp}" if clamp is not None else ""
+    return Reader(", ".join(filter(None, ("a whole number", bounds, largest))), read)
 
 
 def duration(
@@ -67,13 +91,19 @@ def duration(
     off: bool = False,
     fatal: bool = False,
     lenient_below: timedelta | None = None,
-) -> Callable[[str], timedelta]:
+) -> Reader[timedelta]:
     """Reads a Go duration within bounds.
 
     Args:
         off: zero is accepted besides, and turns the matter off.
         fatal: a duration out of bounds refuses the configuration, unless it is below `lenient_below`.
     """
+
+    low = _text(at_least) if at_least is not None else None
+    high = _text(at_most) if at_most is not None else None
+    bounds = _bounds(low, high) if low or high else f"more than {_text(more_than or timedelta(0))}"
+    if off:
+        bounds += " or 0"
 
     def read(value: str) -> timedelta:
         try:
@@ -88,41 +118,42 @@ def duration(
             or (more_than is not None and span <= more_than)
         ):
             lenient = lenient_below is not None and span < lenient_below
-            low = _text(at_least) if at_least is not None else None
-            high = _text(at_most) if at_most is not None else None
-            bounds = _bounds(low, high) if low or high else f"more than {_text(more_than or timedelta(0))}"
-            raise _refusal(fatal and not lenient)(f"{_text(span)} is not {bounds}{' or 0' if off else ''}")
+            raise _refusal(fatal and not lenient)(f"{_text(span)} is out of bounds")
         return span
 
-    return read
+    return Reader(f"a Go duration such as 30s, {bounds}", read)
 
 
-def choice(*values: str, fatal: bool = False) -> Callable[[str], str]:
+def choice(*values: str, fatal: bool = False) -> Reader[str]:
     """Reads one of `values`."""
 
     def read(value: str) -> str:
         if (word := value.strip()) in values:
             return word
-        raise _refusal(fatal)(f'"{value}" is none of {", ".join(word or "(empty)" for word in values)}')
+        raise _refusal(fatal)(f'"{value}" is no choice')
 
-    return read
+    words = ", ".join(word or "(empty)" for word in values)
+    return Reader(f"one of {words}", read)
 
 
-def names(*, default: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+def names(*, default: tuple[str, ...]) -> Reader[tuple[str, ...]]:
     """Reads a comma-separated list of words in upper case; an empty list is `default`."""
 
     def read(value: str) -> tuple[str, ...]:
         words = tuple(word for part in value.split(",") if (word := part.strip().upper()))
         return words or default
 
-    return read
+    return Reader(f"words separated by commas; none: {', '.join(default)}", read)
 
 
-def quantity(value: str) -> str:
-    """Reads a Kubernetes quantity and keeps its text."""
+def _quantity(value: str) -> str:
     if not re.fullmatch(QUANTITY_PATTERN, word := value.strip()):
         raise ValueRefused(f'"{value}" is no quantity; write for example 500m, 1.5 or 512Mi')
     return word
+
+
+quantity: Final = Reader("a Kubernetes quantity such as 500m or 512Mi", _quantity)
+"""Keeps the text as it is written."""
 
 
 def _refusal(fatal: bool) -> type[ValueRefused]:

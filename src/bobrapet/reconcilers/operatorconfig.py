@@ -10,7 +10,7 @@ from bobrapet.reconcilers.builtin import ConfigMap
 from bobrapet.reconcilers.rbac import READ, Rule
 from bobrapet.runtime.client.interfaces import Reader, get_or_none
 from bobrapet.runtime.client.object import ObjectKey
-from bobrapet.runtime.log.log import get_logger
+from bobrapet.runtime.log.log import DEBUG, current_level, get_logger, set_level
 from bobrapet.runtime.reconcile import Request, Result
 
 RBAC: Final = (Rule("", ("configmaps",), READ),)
@@ -30,6 +30,8 @@ class ConfigSource:
         self.key = key
         self.overrides = dict(overrides or {})
         self._config = OperatorConfig()
+        self._own_level: int | None = None
+        """The log level that verbose logging replaced."""
 
     def __call__(self) -> OperatorConfig:
         return self._config
@@ -40,14 +42,24 @@ class ConfigSource:
         data = found.get("data") or {} if found is not None else {}
         loaded = parse({**data, **self.overrides})
         for problem in loaded.problems:
-            log.warning("configuration value ignored", key=problem.key, problem=problem.message)
+            told = "configuration value ignored" if problem.ignored else "configuration value may not be meant so"
+            log.warning(told, key=problem.key, value=problem.value, rule=problem.rule, problem=problem.message)
         if not loaded.is_usable:
             raise ConfigurationRefused(
                 f"ConfigMap {self.key}: " + "; ".join(str(problem) for problem in loaded.problems if problem.fatal)
             )
         if loaded.config != self._config:
             self._config = loaded.config
+            self._set_verbosity(loaded.config.debug.enable_verbose_logging)
             log.info("configuration loaded", configMap=str(self.key), set=sorted(loaded.sources.values()))
+
+    def _set_verbosity(self, verbose: bool) -> None:
+        if verbose and self._own_level is None:
+            self._own_level = current_level()
+            set_level(DEBUG)
+        elif not verbose and self._own_level is not None:
+            set_level(self._own_level)
+            self._own_level = None
 
 
 class OperatorConfigReconciler:

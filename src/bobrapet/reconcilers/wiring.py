@@ -264,12 +264,12 @@ def _metered(operator: Operator, controller: str, reconciler: Reconciler[Request
 
 
 def _options(operator: Operator, rate: Rate) -> Options[Request]:
-    """Workers, back-off and time limit, as they are configured when the manager starts."""
+    """Workers and back-off as they are configured when the manager starts, the time limit as it is at each pass."""
     controller = operator.config().controller
     base = rate.base_delay.total_seconds() if rate.base_delay is not None else 0.005
     maximum = rate.max_delay.total_seconds() if rate.max_delay is not None else 1000.0
     return Options(
         max_concurrent_reconciles=rate.max_concurrent_reconciles or controller.max_concurrent_reconciles,
         rate_limiter=lambda: ItemExponentialFailureRateLimiter(base, maximum),
-        reconciliation_timeout=controller.reconcile_timeout.total_seconds(),
+        reconciliation_timeout=lambda: operator.config().controller.reconcile_timeout.total_seconds(),
     )

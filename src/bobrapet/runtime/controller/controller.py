@@ -52,8 +52,9 @@ class Options(Generic[R]):
     enable_warmup: bool | None = None
     """Fill caches and queue before this process leads. None: no. Without election it changes nothing."""
 
-    reconciliation_timeout: float | None = None
-    """Seconds after which a reconcile is cancelled and retried with back-off. None or 0: no limit."""
+    reconciliation_timeout: float | Callable[[], float] | None = None
+    """Seconds after which a reconcile is cancelled and retried with back-off, or a function that says so before each.
+    None or 0: no limit."""
 
     use_priority_queue: bool | None = None
     """None: yes. No: the plain queue, and a rate limiter with an overall limit of 10 per second."""
@@ -106,7 +107,9 @@ def new_unmanaged(name: str, manager: ControllerManager, options: Options[Any]) 
         recover_panic=_first(options.recover_panic, defaults.recover_panic, True),
         leader_election=_first(options.need_leader_election, defaults.need_leader_election, True),
         enable_warmup=_first(options.enable_warmup, defaults.enable_warmup, False),
-        reconciliation_timeout=_first(options.reconciliation_timeout, defaults.reconciliation_timeout, 0.0),
+        reconciliation_timeout=options.reconciliation_timeout
+        if options.reconciliation_timeout is not None
+        else defaults.reconciliation_timeout or 0.0,
         use_priority_queue=priority,
     )
 

@@ -132,6 +132,11 @@ def setup(
     logging.getLogger(ROOT.partition(".")[0]).setLevel(level)
 
 
+def current_level() -> int:
+    """The level from which lines come out."""
+    return _state.level
+
+
 def set_level(level: int) -> None:
     """Changes the level while the program runs."""
     _state.level = level

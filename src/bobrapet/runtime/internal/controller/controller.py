@@ -57,7 +57,7 @@ class Controller(Generic[R]):
         recover_panic: bool = True,
         leader_election: bool = True,
         enable_warmup: bool = False,
-        reconciliation_timeout: float = 0.0,
+        reconciliation_timeout: float | Callable[[], float] = 0.0,
         use_priority_queue: bool = True,
     ) -> None:
         self.name = name
@@ -253,15 +253,17 @@ class Controller(Generic[R]):
     async def reconcile(self, request: R) -> Result:
         """Calls the reconciler: bounded in time, and with its faults told apart from its errors."""
         try:
-            if not self._reconciliation_timeout:
+            limit = self._reconciliation_timeout
+            seconds = limit() if callable(limit) else limit
+            if not seconds:
                 return await self._reconciler.reconcile(request) or Result()
             result: Result | None = None
-            with cancel_after(self._clock, self._reconciliation_timeout) as scope:
+            with cancel_after(self._clock, seconds) as scope:
                 result = await self._reconciler.reconcile(request)
             if scope.cancelled_caught:
                 if self._metrics is not None:
                     self._metrics.timeouts.inc()
-                raise ReconcileTimeout(f"reconcile of {request} took longer than {self._reconciliation_timeout:g} s")
+                raise ReconcileTimeout(f"reconcile of {request} took longer than {seconds:g} s")
             return result or Result()
         except FAULTS as fault:
             if self._metrics is not None:
