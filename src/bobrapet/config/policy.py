@@ -8,7 +8,8 @@ problem, and the step fails. Rules: spec workloads 13 and 18.1, seed "Policy res
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -20,7 +21,8 @@ from bobrapet.config.storage import StorageSettings, operator_storage, policy_st
 
 if TYPE_CHECKING:
     from bobrapet.api import Engram, EngramTemplate, StepRun, Story
-    from bobrapet.api.core import Affinity, Toleration
+    from bobrapet.api.catalog import TemplateProbePolicy, TemplateServicePort
+    from bobrapet.api.core import Affinity, PolicyRule, Probe, Toleration
     from bobrapet.api.execution import (
         CachePolicy,
         ExecutionOverrides,
@@ -74,7 +76,10 @@ class StepPolicy:
     allow_privilege_escalation: Setting[bool]
     run_as_user: Setting[int | None]
     drop_capabilities: Setting[tuple[str, ...]]
-    node_selector: Mapping[str, str]
+    required_secrets: Setting[tuple[str, ...]]
+    """Secrets without which the workload must not be made."""
+    node_selector: Mapping[str, Setting[str]]
+    """Merged from all layers, key by key."""
     tolerations: Setting[Sequence[Toleration]]
     affinity: Setting[Affinity | None]
     backoff_limit: Setting[int]
@@ -84,15 +89,30 @@ class StepPolicy:
     retry: Retry
     service_account_name: Setting[str]
     """Empty: the generated runner account of the Story."""
+    automount_service_account_token: Setting[bool]
+    """Streaming only: a batch component always needs its token to report."""
+    rbac: tuple[Setting[PolicyRule], ...]
+    """Rules of the generated Role: every layer adds its own."""
+    service_ports: Setting[Sequence[TemplateServicePort]]
     max_inline_size: Setting[int]
     max_recursion_depth: Setting[int]
     storage: Setting[StorageSettings | None]
     cache: Setting[CachePolicy | None]
     debug: Setting[bool]
-    disabled_probes: frozenset[str]
-    """Of `liveness`, `readiness`, `startup`."""
+    probes: Mapping[str, Setting[Probe | None]]
+    """By `liveness`, `readiness`, `startup`. None: the template has none, or the layer named as source disables it."""
     problems: tuple[str, ...] = ()
     """Settings that cannot be used, each with its layer; the step must not start."""
+
+    @property
+    def disabled_probes(self) -> frozenset[str]:
+        """Probes that are not made."""
+        return frozenset(name for name, probe in self.probes.items() if probe.value is None)
+
+    def settings(self) -> Iterator[tuple[str, Setting[Any]]]:
+        """Every setting with its value and source, by the name of its attribute: `retry.delay`, `probes.startup`."""
+        for member in dataclasses.fields(self):
+            yield from _flattened(member.name, getattr(self, member.name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +130,7 @@ class _Layer:
     allow_privilege_escalation: bool | None = None
     run_as_user: int | None = None
     drop_capabilities: tuple[str, ...] | None = None
+    required_secrets: tuple[str, ...] | None = None
     placement: PlacementPolicy | None = None
     backoff_limit: int | None = None
     ttl_seconds_after_finished: int | None = None
@@ -121,6 +142,10 @@ class _Layer:
     backoff: str | None = None
     jitter: int | None = None
     service_account_name: str | None = None
+    automount_service_account_token: bool | None = None
+    rbac: Sequence[PolicyRule] = ()
+    service_ports: Sequence[TemplateServicePort] | None = None
+    template_probes: TemplateProbePolicy | None = None
     max_inline_size: int | None = None
     max_recursion_depth: int | None = None
     storage: StorageSettings | None = None
@@ -187,6 +212,7 @@ class _Resolution:
             ),
             run_as_user=self._run_as_user(),
             drop_capabilities=pick(lambda layer: layer.drop_capabilities, config.security.drop_capabilities),
+            required_secrets=pick(lambda layer: layer.required_secrets, ()),
             node_selector=self._node_selector(),
             tolerations=self._placed(lambda placement: placement.tolerations or None, ()),
             affinity=self._placed(lambda placement: placement.affinity, None),
@@ -198,12 +224,15 @@ class _Resolution:
             timeout=self._timeout(step),
             retry=self._retry(step, explicit_retry),
             service_account_name=self._service_account(),
+            automount_service_account_token=self._automount(),
+            rbac=tuple(Setting(rule, layer.source) for layer in self._layers for rule in layer.rbac),
+            service_ports=pick(lambda layer: layer.service_ports, ()),
             max_inline_size=pick(lambda layer: layer.max_inline_size, config.engram.max_inline_size),
             max_recursion_depth=pick(lambda layer: layer.max_recursion_depth, config.engram.max_recursion_depth),
             storage=self.storage(),
             cache=pick(lambda layer: layer.cache, None),
             debug=pick(lambda layer: layer.debug, False),
-            disabled_probes=self._disabled_probes(),
+            probes={name: self._probe(name) for name in ("liveness", "readiness", "startup")},
             problems=tuple(self._problems),
         )
 
@@ -276,24 +305,50 @@ class _Resolution:
             self._problems.append(f"{found.source}: {found.value.problem}")
         return found
 
-    def _node_selector(self) -> Mapping[str, str]:
-        merged: dict[str, str] = {}
-        for layer in self._layers:
-            if layer.placement is not None:
-                merged.update(layer.placement.node_selector)
-        return merged
+    def _automount(self) -> Setting[bool]:
+        security = self._config.security
+        if security.allow_step_service_account_override:
+            return self._pick(
+                lambda layer: layer.automount_service_account_token, security.automount_service_account_token
+            )
+        return Setting(security.automount_service_account_token, OPERATOR)
+
+    def _node_selector(self) -> Mapping[str, Setting[str]]:
+        return {
+            key: Setting(value, layer.source)
+            for layer in self._layers
+            if layer.placement is not None
+            for key, value in layer.placement.node_selector.items()
+        }
 
     def _placed(self, read: Callable[[PlacementPolicy], _T | None], default: _T) -> Setting[_T]:
         return self._pick(lambda layer: read(layer.placement) if layer.placement is not None else None, default)
 
-    def _disabled_probes(self) -> frozenset[str]:
-        disabled: dict[str, bool] = {}
-        for layer in self._layers:
-            if layer.probes is not None:
-                for name in ("liveness", "readiness", "startup"):
-                    if (choice := getattr(layer.probes, f"disable_{name}")) is not None:
-                        disabled[name] = choice
-        return frozenset(name for name, off in disabled.items() if off)
+    def _probe(self, name: str) -> Setting[Probe | None]:
+        """The template's probe, unless the strongest layer that says anything disables it."""
+        own: Setting[Probe | None] = self._pick(
+            lambda layer: getattr(layer.template_probes, name) if layer.template_probes is not None else None, None
+        )
+        disabled: Setting[bool] = self._pick(
+            lambda layer: getattr(layer.probes, f"disable_{name}") if layer.probes is not None else None, False
+        )
+        return Setting(None, disabled.source) if disabled.value else own
+
+
+def _flattened(name: str, value: Any) -> Iterator[tuple[str, Setting[Any]]]:
+    match value:
+        case Setting():
+            yield name, value
+        case Retry():
+            for member in dataclasses.fields(value):
+                yield f"{name}.{member.name}", getattr(value, member.name)
+        case tuple():
+            for index, entry in enumerate(value):
+                if isinstance(entry, Setting):
+                    yield f"{name}[{index}]", entry
+        case dict():
+            for key, entry in value.items():
+                yield f"{name}.{key}", entry
 
 
 OPERATOR: Final = "operator"
@@ -347,6 +402,9 @@ def _template(template: EngramTemplate | None) -> Iterable[_Layer]:
         retry_max_delay=retry.recommended_max_delay if retry is not None else None,
         backoff=(retry.recommended_backoff or None) if retry is not None else None,
         storage=template_storage(execution.storage),
+        rbac=execution.rbac.rules if execution.rbac is not None else (),
+        service_ports=(execution.service.ports or None) if execution.service is not None else None,
+        template_probes=execution.probes,
     )
 
 
@@ -438,9 +496,18 @@ def _overrides(source: str, overrides: ExecutionOverrides) -> _Layer:
         cache=overrides.cache,
         debug=overrides.debug,
         probes=overrides.probes,
+        automount_service_account_token=overrides.automount_service_account_token,
+        rbac=overrides.rbac.rules if overrides.rbac is not None else (),
+        required_secrets=(tuple(overrides.security.required_secrets) or None)
+        if overrides.security is not None
+        else None,
         **_security_fields(overrides.security),
         **(_retry_fields(overrides.retry) if overrides.retry is not None else {}),
     )
+
+
+def _secrets(overrides: ExecutionOverrides) -> tuple[str, ...] | None:
+    return (tuple(overrides.security.required_secrets) or None) if overrides.security is not None else None
 
 
 def _security_fields(security: SecurityPolicy | None) -> dict[str, Any]:

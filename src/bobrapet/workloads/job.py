@@ -113,7 +113,7 @@ def build_job(
     if (grace := config.engram.termination_grace_period_seconds) > 0:
         pod_spec["terminationGracePeriodSeconds"] = grace
     if policy.node_selector:
-        pod_spec["nodeSelector"] = dict(sorted(policy.node_selector.items()))
+        pod_spec["nodeSelector"] = {key: setting.value for key, setting in sorted(policy.node_selector.items())}
     if policy.tolerations.value:
         pod_spec["tolerations"] = [toleration.to_wire() for toleration in policy.tolerations.value]
     if policy.affinity.value is not None:
@@ -185,12 +185,9 @@ def _container(
     }
     if env_from:
         container["envFrom"] = env_from
-    probes = template.spec.execution.probes if template.spec.execution is not None else None
-    if probes is not None:
-        for kind in ("liveness", "readiness", "startup"):
-            probe = getattr(probes, kind)
-            if probe is not None and kind not in policy.disabled_probes:
-                container[f"{kind}Probe"] = probe.to_wire()
+    for kind, probe in policy.probes.items():
+        if probe.value is not None:
+            container[f"{kind}Probe"] = probe.value.to_wire()
     return container
 
 

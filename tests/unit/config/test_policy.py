@@ -115,5 +115,130 @@ def test_node_selectors_merge_and_tolerations_replace() -> None:
         overrides={"placement": {"nodeSelector": {"a": "1", "b": "1"}, "tolerations": [{"key": "x"}]}},
         step={"execution": {"placement": {"nodeSelector": {"b": "2"}, "tolerations": [{"key": "y"}]}}},
     )
-    assert found.node_selector == {"a": "1", "b": "2"}
+    assert {key: setting.value for key, setting in found.node_selector.items()} == {"a": "1", "b": "2"}
     assert [toleration.key for toleration in found.tolerations.value] == ["y"]
+
+
+OVERRIDES: list[tuple[str, dict[str, Any], object]] = [
+    ("timeout", {"timeout": "90s"}, timedelta(seconds=90)),
+    ("retry.max_retries", {"retry": {"maxRetries": 0}}, 0),
+    ("retry.delay", {"retry": {"delay": "0s"}}, timedelta(0)),
+    ("retry.max_delay", {"retry": {"maxDelay": "1m"}}, timedelta(minutes=1)),
+    ("retry.jitter", {"retry": {"jitter": 0}}, 0),
+    ("retry.backoff", {"retry": {"backoff": "constant"}}, "constant"),
+    ("debug", {"debug": False}, False),
+    ("run_as_non_root", {"security": {"runAsNonRoot": False}}, False),
+    ("read_only_root_filesystem", {"security": {"readOnlyRootFilesystem": False}}, False),
+    ("allow_privilege_escalation", {"security": {"allowPrivilegeEscalation": False}}, False),
+    ("run_as_user", {"security": {"runAsUser": 7}}, 7),
+    ("required_secrets", {"security": {"requiredSecrets": ["s"]}}, ("s",)),
+    ("node_selector.pool", {"placement": {"nodeSelector": {"pool": "gpu"}}}, "gpu"),
+    ("image_pull_policy", {"imagePullPolicy": "Always"}, "Always"),
+    ("max_inline_size", {"maxInlineSize": 0}, 0),
+    ("service_account_name", {"serviceAccountName": "mine"}, "mine"),
+    ("automount_service_account_token", {"automountServiceAccountToken": False}, False),
+    ("probes.liveness", {"probes": {"disableLiveness": True}}, None),
+]
+ALLOWED = {
+    "security.allow-step-service-account-override": "true",
+    "security.automount-service-account-token": "true",
+    "engram.default-max-inline-size": "9",
+}
+PROBES = {"probes": {"liveness": {"periodSeconds": 3}, "startup": {"periodSeconds": 4}}}
+
+
+@pytest.mark.parametrize(("name", "override", "value"), OVERRIDES, ids=[name for name, _, _ in OVERRIDES])
+def test_every_override_of_engram_and_step_decides_with_its_source_and_zero_is_a_decision(
+    name: str, override: dict[str, Any], value: object
+) -> None:
+    for layer, source in (("overrides", "Engram fetcher overrides"), ("step", "step fetch")):
+        given = override if layer == "overrides" else {"execution": override}
+        found = dict(resolved(operator=ALLOWED, template_=PROBES, **{layer: given}).settings())[name]  # type: ignore[arg-type]
+        assert (found.value, found.source) == (value, source)
+
+
+def test_storage_cache_and_rules_of_engram_and_step() -> None:
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
+    override = {"storage": {"file": {"volumeClaimName": "v"}}, "cache": {"enabled": False}, "rbac": {"rules": [rule]}}
+    found = resolved(template_={"rbac": {"rules": [rule]}}, overrides=override, step={"execution": override})
+    assert (found.storage.source, found.cache.source) == ("step fetch", "step fetch")
+    assert found.cache.value is not None
+    assert found.cache.value.enabled is False
+    sources = [entry.source for entry in found.rbac]
+    assert sources == ["EngramTemplate http-client", "Engram fetcher overrides", "step fetch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "value"),
+    [
+        ("backoff_limit", {"backoffLimit": 0}, 0),
+        ("ttl_seconds_after_finished", {"ttlSecondsAfterFinished": 0}, 0),
+        ("restart_policy", {"restartPolicy": "OnFailure"}, "OnFailure"),
+        ("cpu_request", {"cpuRequest": "0"}, "0"),
+        ("memory_limit", {"memoryLimit": "1Gi"}, "1Gi"),
+        ("debug", {"debug": False}, False),
+    ],
+)
+def test_overrides_of_a_step_run_beat_everything(name: str, override: dict[str, Any], value: object) -> None:
+    stronger = {"job.backoff-limit": "5", "job.ttl-seconds-after-finished": "6"}
+    policy = {"execution": {"job": {"backoffLimit": 2, "ttlSecondsAfterFinished": 3, "restartPolicy": "Never"}}}
+    step = {"execution": {"debug": True}}
+    settings = resolved(
+        operator=stronger, policy=policy, step=step, steprun_={"executionOverrides": override}
+    ).settings()
+    found = dict(settings)[name]
+    assert (found.value, found.source) == (value, "StepRun r1-fetch executionOverrides")
+
+
+TEMPLATE: list[tuple[str, dict[str, Any], object]] = [
+    ("image_pull_policy", {"images": {"pullPolicy": "Never"}}, "Never"),
+    ("cpu_request", {"resources": {"recommendedCpuRequest": "2"}}, "2"),
+    ("cpu_limit", {"resources": {"defaultCPULimit": "3"}}, "3"),
+    ("memory_request", {"resources": {"defaultMemoryRequest": "1Mi"}}, "1Mi"),
+    ("memory_limit", {"resources": {"recommendedMemoryLimit": "2Mi"}}, "2Mi"),
+    ("run_as_non_root", {"security": {"requiresNonRoot": False}}, False),
+    ("read_only_root_filesystem", {"security": {"readOnlyRootFilesystem": False}}, False),
+    ("allow_privilege_escalation", {"security": {"requiresNoPrivilegeEscalation": True}}, False),
+    ("run_as_user", {"security": {"runAsUser": 65532}}, 65532),
+    ("drop_capabilities", {"security": {"dropCapabilities": ["NET_RAW"]}}, ("NET_RAW",)),
+    ("backoff_limit", {"job": {"recommendedBackoffLimit": 0}}, 0),
+    ("ttl_seconds_after_finished", {"job": {"recommendedTTLSecondsAfterFinished": 0}}, 0),
+    ("restart_policy", {"job": {"recommendedRestartPolicy": "OnFailure"}}, "OnFailure"),
+    ("retry.max_retries", {"retry": {"recommendedMaxRetries": 0}}, 0),
+    ("retry.delay", {"retry": {"recommendedBaseDelay": "2s"}}, timedelta(seconds=2)),
+    ("retry.max_delay", {"retry": {"recommendedMaxDelay": "2m"}}, timedelta(minutes=2)),
+    ("retry.backoff", {"retry": {"recommendedBackoff": "linear"}}, "linear"),
+    ("timeout", {"timeout": "2m"}, timedelta(minutes=2)),
+]
+
+
+@pytest.mark.parametrize(("name", "execution", "value"), TEMPLATE, ids=[name for name, _, _ in TEMPLATE])
+def test_every_recommendation_of_a_template_counts_where_nothing_else_is_said(
+    name: str, execution: dict[str, Any], value: object
+) -> None:
+    operator = {"job.backoff-limit": "4"}
+    found = dict(resolved(operator=operator, template_=execution).settings())[name]
+    assert (found.value, found.source) == (value, "EngramTemplate http-client")
+
+
+def test_ports_and_probes_of_a_template() -> None:
+    service = {"service": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]}}
+    found = resolved(template_={**service, **PROBES}, step={"execution": {"probes": {"disableStartup": True}}})
+    assert [port.target_port for port in found.service_ports.value] == [8080]
+    liveness = found.probes["liveness"].value
+    assert liveness is not None
+    assert (liveness.period_seconds, found.probes["liveness"].source) == (3, "EngramTemplate http-client")
+    assert found.disabled_probes == {"startup", "readiness"}
+    assert found.probes["startup"].source == "step fetch"
+
+
+def test_accounts_of_steps_are_ignored_unless_the_operator_allows_them() -> None:
+    own = {"execution": {"serviceAccountName": "mine", "automountServiceAccountToken": True}}
+    found = resolved(step=own)
+    assert (found.service_account_name.value, found.automount_service_account_token.value) == ("", False)
+
+
+def test_every_setting_has_a_source() -> None:
+    settings = dict(resolved().settings())
+    assert {setting.source for setting in settings.values()} == {"operator"}
+    assert {"timeout", "retry.delay", "probes.startup", "storage", "cache", "run_as_user"} <= settings.keys()
