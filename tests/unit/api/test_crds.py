@@ -70,7 +70,7 @@ def test_generated_files_are_up_to_date() -> None:
 
 
 def test_yaml_and_package_data_say_the_same() -> None:
-    files = [yaml.safe_load(file.read_text()) for file in sorted((ROOT / "manifests/crd").glob("*.yaml"))]
+    files = [yaml.safe_load(file.read_text()) for file in sorted((ROOT / "manifests/crd").glob("*bubustack.io_*.yaml"))]
     by_name = {crd["metadata"]["name"]: crd for crd in build_crds()}
     assert {crd["metadata"]["name"]: crd for crd in files} == by_name
     assert len(files) == 12

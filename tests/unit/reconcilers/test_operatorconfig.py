@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,24 +45,27 @@ class Cluster:
         return self.source()
 
 
-@pytest.fixture
-def lines() -> Iterator[list[dict[str, Any]]]:
-    stream = io.StringIO()
-    log.setup(level=log.INFO, encoder="json", stream=stream)
-    found: list[dict[str, Any]] = []
-    yield _Lines(stream, found)
-    log.setup(level=log.INFO)
+class Lines:
+    """What was logged."""
 
-
-class _Lines(list[dict[str, Any]]):
-    def __init__(self, stream: io.StringIO, found: list[dict[str, Any]]) -> None:
-        super().__init__(found)
+    def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
 
     def about(self, key: str) -> dict[str, Any]:
+        """The only line about a key."""
         told = [json.loads(line) for line in self._stream.getvalue().splitlines()]
         (line,) = [line for line in told if line.get("key") == key]
         return line
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    root, ours = logging.getLogger(), logging.getLogger("bobrapet")
+    before = [*root.handlers], root.level, ours.level, log._state.level, log._state.emit
+    stream = io.StringIO()
+    log.setup(level=log.INFO, encoder="json", stream=stream)
+    yield Lines(stream)
+    root.handlers[:], root.level, ours.level, log._state.level, log._state.emit = before
 
 
 async def test_a_key_that_goes_has_its_default_again() -> None:
@@ -70,14 +74,14 @@ async def test_a_key_that_goes_has_its_default_again() -> None:
     assert (await cluster.says()).max_retries == 3
 
 
-async def test_a_value_that_cannot_be_read_is_logged_with_key_value_and_rule_and_the_rest_counts(lines: Any) -> None:
+async def test_a_value_that_cannot_be_read_is_logged_with_key_value_and_rule_and_the_rest_counts(lines: Lines) -> None:
     config = await Cluster().says(retry__max_retries="many", job__backoff_limit="2")
     assert (config.max_retries, config.job.backoff_limit) == (3, 2)
     line = lines.about("retry.max-retries")
     assert (line["value"], line["rule"]) == ("many", "a whole number, at least 0, more than 50 means 50")
 
 
-async def test_a_fatal_value_leaves_the_previous_configuration_and_is_logged(lines: Any) -> None:
+async def test_a_fatal_value_leaves_the_previous_configuration_and_is_logged(lines: Lines) -> None:
     cluster = Cluster()
     before = await cluster.says(retry__max_retries="7")
     with pytest.raises(ConfigurationRefused, match="must be one of deny, grant, allow"):
@@ -96,7 +100,7 @@ async def test_a_deleted_config_map_means_the_defaults() -> None:
     assert cluster.source() == OperatorConfig()
 
 
-async def test_verbose_logging_follows_the_key_and_gives_the_level_back(lines: Any) -> None:
+async def test_verbose_logging_follows_the_key_and_gives_the_level_back(lines: Lines) -> None:
     cluster = Cluster()
     await cluster.says(debug__enable_verbose_logging="true")
     assert log.current_level() == log.DEBUG
