@@ -108,6 +108,13 @@ class Api:
     async def _dispatch(self, request: Request, target: Target) -> Response:
         self._authorize(request, target)
         call = self._call(request, target)
+        try:
+            return await self._serve(request, target, call)
+        except errors.ApiError as error:
+            error.warnings = tuple(call.warnings)
+            raise
+
+    async def _serve(self, request: Request, target: Target, call: Call) -> Response:
         if target.resource.verbs == ("create",):
             if request.method != "POST" or target.name:
                 raise errors.method_not_allowed()

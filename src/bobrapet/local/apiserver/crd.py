@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
+from bobrapet.local.apiserver.cel import ABSENT, Validator, validator
 from bobrapet.local.apiserver.errors import FieldError
 from bobrapet.local.apiserver.registry import Registry
 from bobrapet.local.apiserver.schema import Schema, fill_defaults, prune, structural
@@ -11,6 +14,14 @@ from bobrapet.local.apiserver.types import Column, Object, Resource
 from bobrapet.local.apiserver.validation import NOTHING, validate
 
 _METADATA = type_schema("meta/v1.ObjectMeta")
+_BLOCKING = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+)
+_UNCHECKED = FieldError(
+    "<nil>",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation",
+)
 
 
 class CustomStrategy(Strategy):
@@ -45,7 +56,19 @@ class CustomStrategy(Strategy):
         faults = validate(self.schema, content, "", NOTHING if old is None else old)
         if self._metadata is not None:
             faults += validate(self._metadata, obj["metadata"], "metadata")
-        return faults
+        return faults + self._rule_faults(obj, old, faults)
+
+    def _rule_faults(self, obj: Object, old: Object | None, faults: list[FieldError]) -> list[FieldError]:
+        """What the CEL rules of the schema say, unless the object is too wrong to ask them."""
+        if self._rules is None:
+            return []
+        if any(fault.reason in _BLOCKING for fault in faults):
+            return [_UNCHECKED]
+        return self._rules.check(obj, ABSENT if old is None else old)
+
+    @cached_property
+    def _rules(self) -> Validator | None:
+        return validator(self.schema, root=True)
 
     def prepare_status_update(self, obj: Object, old: Object, writing: Writing) -> None:
         """Only the status changes."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from bobrapet.local.apiserver.cel import CelError, validator
+from bobrapet.local.apiserver.cel.registration import rule_faults
 from bobrapet.local.apiserver.errors import FieldError
 from bobrapet.local.apiserver.metadata import quote, timestamp
+from bobrapet.local.apiserver.patterns import pattern_problem
 from bobrapet.local.apiserver.representation import encode
-from bobrapet.local.apiserver.schema import structural
+from bobrapet.local.apiserver.schema import Schema, structural
 from bobrapet.local.apiserver.strategy import Strategy, Writing
 from bobrapet.local.apiserver.types import Object
-from bobrapet.local.apiserver.validation import pattern_problem, validate
+from bobrapet.local.apiserver.validation import validate
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 """Holds a definition until its objects are gone."""
 
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_ONLY_OUTSIDE = ("default", "nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _REQUIRED = "FieldValueRequired"
 _FORBIDDEN = "FieldValueForbidden"
@@ -99,7 +103,8 @@ def _version_errors(versions: list[Object]) -> list[FieldError]:
         if schema.get("type") != "object":
             text = f"Invalid value: {quote(schema.get('type', ''))}: must be object at the root"
             faults.append(FieldError(f"{where}.type", text))
-        faults += _schema_errors(schema, where)
+        shape = _schema_errors(schema, where)
+        faults += shape + rule_faults(schema, where, well_formed=not shape)
         columns = "spec.additionalPrinterColumns" if alone else f"{path}.additionalPrinterColumns"
         faults += _column_errors(version.get("additionalPrinterColumns") or [], columns)
     return faults
@@ -119,6 +124,11 @@ def _schema_errors(schema: Object, path: str) -> list[FieldError]:
         faults += _schema_errors(child, f"{path}.properties[{name}]")
     if isinstance(additional, dict):
         faults += _schema_errors(additional, f"{path}.additionalProperties")
+    for word in ("allOf", "anyOf", "oneOf"):
+        for position, part in enumerate(schema.get(word) or ()):
+            faults += _junction_errors(part, f"{path}.{word}[{position}]")
+    if isinstance(schema.get("not"), dict):
+        faults += _junction_errors(schema["not"], f"{path}.not")
     items = schema.get("items")
     if isinstance(items, dict):
         faults += _schema_errors(items, f"{path}.items")
@@ -129,9 +139,29 @@ def _schema_errors(schema: Object, path: str) -> list[FieldError]:
     if not faults and "default" in schema:
         faults += [
             FieldError(f"{path}.default", fault.message, fault.reason)
-            for fault in validate(structural(schema), schema["default"])
+            for fault in _default_errors(structural(schema), schema["default"])
         ]
     return faults
+
+
+def _default_errors(schema: Schema, value: Any) -> list[FieldError]:
+    faults = validate(schema, value)
+    if faults or not schema.rules:
+        return faults
+    try:
+        rules = validator(schema)
+    except CelError:
+        return []  # told with the rules
+    return rules.check(value) if rules is not None else []
+
+
+def _junction_errors(part: Object, path: str) -> list[FieldError]:
+    """What a part of a junction may not say, because a structural schema says it outside."""
+    return [
+        FieldError(f"{path}.{name}", "Forbidden: must be empty to be structural", _FORBIDDEN)
+        for name in _ONLY_OUTSIDE
+        if part.get(name)
+    ]
 
 
 def _type_errors(schema: Object, path: str) -> list[FieldError]:

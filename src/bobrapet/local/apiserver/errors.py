@@ -36,6 +36,10 @@ class FieldError:
         return {"reason": self.reason, "message": self.message, "field": self.field}
 
 
+class Tolerated(FieldError):
+    """A fault that the object had before: the client hears of it, the write is accepted."""
+
+
 class ApiError(Exception):
     """A refused request."""
 
@@ -53,6 +57,8 @@ class ApiError(Exception):
         self.reason = reason
         self.details = details
         self.headers = headers or {}
+        self.warnings: Sequence[str] = ()
+        """What the client should hear besides."""
 
     @property
     def message(self) -> str:

@@ -112,7 +112,7 @@ class Front:
         except NoSuchPath as error:
             response = Response(error.message.encode(), error.code, "text/plain; charset=utf-8")
         except ApiError as error:
-            response = Response(_encode(error.status()), error.code, headers=error.headers)
+            response = Response(_encode(error.status()), error.code, headers=error.headers, warnings=error.warnings)
         except asyncio.CancelledError:
             raise
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import uuid
@@ -138,7 +139,7 @@ def label_value_errors(value: str) -> list[str]:
 
 def quote(value: str) -> str:
     """A string as messages show it."""
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(value, ensure_ascii=False)
 
 
 def validate(obj: Object, resource: Resource) -> list[FieldError]:

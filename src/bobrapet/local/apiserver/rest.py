@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bobrapet.local.apiserver import apply, errors, metadata
-from bobrapet.local.apiserver.errors import FieldError
+from bobrapet.local.apiserver.errors import FieldError, Tolerated
 from bobrapet.local.apiserver.strategy import Writing
 from bobrapet.local.apiserver.types import Object, Resource, User
 from bobrapet.local.store import Key, ObjectTooLarge, Record, RevisionConflict, Store, StoreFull, StoreUnavailable
@@ -340,8 +340,14 @@ class Rest:
         return call.namespace
 
     def _check(self, call: Call, faults: list[FieldError]) -> None:
-        if faults:
-            raise errors.invalid(call.resource, call.name, faults)
+        refused = []
+        for fault in faults:
+            if isinstance(fault, Tolerated):
+                call.warn(str(fault))
+            else:
+                refused.append(fault)
+        if refused:
+            raise errors.invalid(call.resource, call.name, refused)
 
 
 def _copy(value: Any) -> Any:

@@ -6,7 +6,7 @@ value checks of CRDs are in `validation`, merging by list keys in `strategic` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bobrapet.local.apiserver.types import Object
@@ -38,6 +38,8 @@ class Schema:
         "properties",
         "required",
         "retain_keys",
+        "rules",
+        "special",
         "type",
     )
 
@@ -72,6 +74,10 @@ class Schema:
         self.retain_keys = False
         self.checks: Object = {}
         """The value validations of a CRD's node, as written there."""
+        self.rules: Sequence[Object] = ()
+        """The `x-kubernetes-validations` of a CRD's node."""
+        self.special: bool | None = None
+        """Whether values here look otherwise to rules than they do in JSON; None until somebody asked."""
 
     @property
     def has_default(self) -> bool:
@@ -109,6 +115,7 @@ def structural(given: Mapping[str, Any]) -> Schema:
         schema.list_keys = tuple(given.get("x-kubernetes-list-map-keys") or ())
     schema.atomic = (list_type == "atomic" and schema.type == "array") or given.get("x-kubernetes-map-type") == "atomic"
     schema.checks = {name: given[name] for name in _CHECKS if name in given}
+    schema.rules = tuple(given.get("x-kubernetes-validations") or ())
     return schema
 
 

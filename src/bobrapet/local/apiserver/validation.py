@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bobrapet.local.apiserver.errors import FieldError
+from bobrapet.local.apiserver.patterns import pattern
 from bobrapet.local.apiserver.schema import Schema, structural
 from bobrapet.local.apiserver.types import Object
 
@@ -245,28 +246,6 @@ def _show(value: Any) -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-@lru_cache(maxsize=4096)
-def pattern(text: str) -> Any:
-    """A compiled pattern of the RE2 dialect; matching time is linear in the input, whoever wrote the pattern."""
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(text, options)
-
-
-def pattern_problem(text: str) -> str:
-    """Why a pattern does not compile; "" when it does."""
-    import re2
-
-    try:
-        pattern(text)
-    except re2.error as error:
-        reason = error.args[0]
-        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-    return ""
 
 
 def _search(text: str, value: str) -> bool:

@@ -68,3 +68,26 @@ def widget(name: str = "w", /, metadata: dict[str, Any] | None = None, **spec: A
         "metadata": {"name": name, **(metadata or {})},
         "spec": spec,
     }
+
+
+RULES_GROUP = "rules.example.com"
+
+
+def rules_crd(
+    spec: dict[str, Any],
+    *,
+    name: str = "rule",
+    status: dict[str, Any] | None = None,
+    root_rules: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """A definition in rules.example.com whose objects have this spec."""
+    root: dict[str, Any] = {"type": "object", "properties": {"spec": spec}}
+    if status is not None:
+        root["properties"]["status"] = status
+    if root_rules is not None:
+        root["x-kubernetes-validations"] = root_rules
+    definition = crd(status=status is not None)
+    definition["metadata"]["name"] = f"{name}s.{RULES_GROUP}"
+    definition["spec"].update(group=RULES_GROUP, names={"plural": f"{name}s", "kind": name.title()})
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = root
+    return definition

@@ -15,10 +15,11 @@ from bobrapet.local.apiserver import ApiServer
 from bobrapet.runtime.envtest import Environment
 from tests.unit.local.apiserver.differential import CALLS, NS, SETUP, WIDGETS, Call, comparable
 
-pytestmark = [
+REAL = [
     pytest.mark.real,
     pytest.mark.skipif("KUBEBUILDER_ASSETS" not in os.environ, reason="needs a real control plane"),
 ]
+pytestmark = REAL
 
 
 class World:
