@@ -33,7 +33,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(request.param)
     start = worlds.embedded if request.param == "embedded" else worlds.envtest
     with start(folder) as running:
-        running.cluster.apply(*(template(mode) for mode in worlds.MODES))
+        running.cluster.apply(*(template(mode) for mode in (*worlds.MODES, *worlds.PAYLOAD_MODES)))
         yield running
 
 
@@ -42,7 +42,7 @@ def namespace(world: World) -> str:
     """A namespace of the test's own, with an Engram for each test component."""
     name = f"t-{uuid.uuid4().hex[:10]}"
     world.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    world.cluster.apply(*(engram(mode, name) for mode in worlds.MODES))
+    world.cluster.apply(*(engram(mode, name) for mode in (*worlds.MODES, *worlds.PAYLOAD_MODES)))
     return name
 
 

@@ -31,12 +31,15 @@ WITH_SDK = ("charges", "signals")
 SDK_COMPONENTS = ROOT / "tests/behaviour/sdk_components.py"
 WIRE = ROOT / "tests/behaviour/wire"
 WIRE_GO = ROOT / ".cache/tests/wire-go"
+PAYLOAD_COMPONENTS = ROOT / "tests/behaviour/payload_components.py"
+PAYLOAD_MODES = ("produce", "consume")
 IMAGES = [
     *(f"--image=test/{mode}={sys.executable} {COMPONENTS} {mode}" for mode in (*MODES, *FAULTY)),
     *(f"--image=test/{mode}={sys.executable} {SDK_COMPONENTS} {mode}" for mode in WITH_SDK),
     f"--image=test/wire-python={sys.executable} {WIRE / 'wire.py'}",
     f"--image=test/wire-shell=/bin/sh {WIRE / 'wire.sh'}",
     f"--image=test/wire-go={WIRE_GO}",
+    *(f"--image=test/{mode}={sys.executable} {PAYLOAD_COMPONENTS} {mode}" for mode in PAYLOAD_MODES),
 ]
 START_TIMEOUT = 60
 OPERATOR = "bobrapet-operator"
@@ -57,6 +60,8 @@ class World:
     name: str
     cluster: Cluster
     folder: Path
+    claims: Path
+    """Where the node keeps the content of PersistentVolumeClaims."""
     audit: Path | None = None
     """Where the real API server notes every write; the operator is the user `OPERATOR` there."""
     restart_api_server: Callable[[], None] | None = None
@@ -117,7 +122,7 @@ def wait_for_line(child: subprocess.Popen[str], word: str, log: Path) -> list[st
 @contextmanager
 def embedded(folder: Path) -> Iterator[World]:
     with dev(folder / "data", *IMAGES) as (_, kubeconfig), Cluster(kubeconfig) as cluster:
-        yield World("embedded", cluster, folder)
+        yield World("embedded", cluster, folder, folder / "data" / "claims")
 
 
 @contextmanager
@@ -139,14 +144,25 @@ def envtest(folder: Path) -> Iterator[World]:
         operator = environment.kubeconfig(folder / "operator", environment.add_user(OPERATOR, "system:masters"))
         stack.enter_context(
             process(
-                bobrapet("manager", "--kubeconfig", str(operator), "--health-probe-bind-address=0"),
+                bobrapet(
+                    "manager",
+                    "--kubeconfig",
+                    str(operator),
+                    "--health-probe-bind-address=0",
+                    f"--storage-claims-path={folder / 'node' / 'claims'}",
+                ),
                 folder / "manager.log",
             )
         )
         node = bobrapet("node", "--kubeconfig", str(admin), "--data-dir", str(folder / "node"), *IMAGES)
         stack.enter_context(process(node, folder / "node.log"))
         yield World(
-            "envtest", stack.enter_context(Cluster(admin)), folder, folder / "audit.log", environment.restart_api_server
+            "envtest",
+            stack.enter_context(Cluster(admin)),
+            folder,
+            folder / "node" / "claims",
+            folder / "audit.log",
+            environment.restart_api_server,
         )
 
 

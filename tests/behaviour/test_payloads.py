@@ -1,0 +1,94 @@
+"""Steps that exchange values too large for an API object, in both worlds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.behaviour.builders import step, story, storyrun
+from tests.behaviour.cluster import Object
+from tests.behaviour.worlds import World
+
+POLICY = {"storage": {"file": {"volumeClaimName": "payloads"}}}
+SIZE = 300_000  # above what a StepRun, and what one environment variable can hold
+
+
+def finish(world: World, namespace: str, *steps: Object, **spec: Any) -> Object:
+    world.cluster.apply(story("s", namespace, *steps, **{"policy": POLICY, **spec}), storyrun("r", namespace, "s"))
+    return world.cluster.wait_run(namespace, "r")
+
+
+def payloads(world: World, namespace: str) -> Path:
+    return world.claims / namespace / "payloads"
+
+
+def test_steps_exchange_large_values_and_files_without_noticing(world: World, namespace: str) -> None:
+    run = finish(
+        world,
+        namespace,
+        step("make", "produce", with_={"size": SIZE}),
+        step(
+            "use",
+            "consume",
+            with_={
+                "text": "{{ steps.make.output.text }}",
+                "rows": "{{ steps.make.output.rows }}",
+                "first": "{{ steps.make.output.rows[0].id }}",
+                "file": "{{ steps.make.output.file }}",
+            },
+        ),
+        output={"found": "{{ steps.use.output.found }}", "kinds": "{{ steps.use.output.kinds }}"},
+    )
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert run["status"]["output"]["found"] == {"text": SIZE, "rows": SIZE // 10, "file": SIZE}
+    assert run["status"]["output"]["kinds"]["first"] == "int"
+    made = world.cluster.get("StepRun", namespace, "r-make")["status"]
+    assert made["output"]["text"]["$bubuStorageRef"] == f"outputs/{namespace}/r-make/text.json"
+    assert len(json.dumps(made)) < 10_000, "the StepRun holds references only"
+    assert json.loads((payloads(world, namespace) / made["output"]["rows"]["$bubuStorageRef"]).read_text())["data"] == [
+        {"id": n} for n in range(SIZE // 10)
+    ]
+
+
+@pytest.mark.spec("runs-82")
+def test_conditions_and_the_output_of_a_story_read_offloaded_data(world: World, namespace: str) -> None:
+    run = finish(
+        world,
+        namespace,
+        step("make", "produce", with_={"size": SIZE}),
+        step("many", "echo", with_={"n": 1}, if_="{{ gt (len steps.make.output.rows) 100 }}"),
+        step("few", "echo", with_={"n": 2}, if_="{{ lt (len steps.make.output.rows) 100 }}"),
+        output={"rows": "{{ len steps.make.output.rows }}", "size": "{{ steps.make.output.size }}"},
+    )
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert run["status"]["output"] == {"rows": SIZE // 10, "size": SIZE}
+    assert {name: state["phase"] for name, state in run["status"]["stepStates"].items()} == {
+        "make": "Succeeded",
+        "many": "Succeeded",
+        "few": "Skipped",
+    }
+
+
+def test_the_log_of_a_step_is_kept_with_its_payloads(world: World, namespace: str) -> None:
+    run = finish(world, namespace, step("use", "consume", with_={"text": "short"}))
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    logs = world.cluster.get("StepRun", namespace, "r-use")["status"]["logs"]
+    (line,) = (payloads(world, namespace) / logs["$bubuStorageRef"]).read_text().splitlines()
+    assert json.loads(line)["msg"] == "consuming"
+
+
+def test_a_component_that_asks_for_the_files_of_another_namespace_gets_nothing_through_the_operator(
+    world: World, namespace: str
+) -> None:
+    stolen = {"$bubuStorageRef": "outputs/somebody-else/r-make/text.json"}
+    run = finish(
+        world,
+        namespace,
+        step("lie", "echo", with_={"body": stolen}),
+        step("use", "echo", with_={"n": 1}, if_="{{ gt (len steps.lie.output.body) 0 }}"),
+    )
+    assert run["status"]["stepStates"]["use"]["phase"] == "Failed"
+    assert "lies in namespace somebody-else" in run["status"]["stepStates"]["use"]["message"]
