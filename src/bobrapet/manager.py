@@ -221,6 +221,7 @@ async def _run(options: Options) -> int:
         made = await build(get_config(options.kubeconfig or None), options)
         if not stopped:
             log.info("starting manager", version=__version__)
+            _calm_the_collector()
             await made.start()
     except LeaderElectionLost as error:
         log.error("the manager ends because another replica may lead", error=error)
@@ -229,6 +230,16 @@ async def _run(options: Options) -> int:
         log.error("the manager ends", error=error)
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _calm_the_collector() -> None:
+    """What was imported stays for good, and a reconcile makes thousands of objects that count references suffices for:
+    looking at all of them every 700 objects, as Python does by itself, takes a tenth of the operator's time."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _cache_options(options: Options) -> CacheOptions:

@@ -225,7 +225,7 @@ class _Live:
         known = find_condition(run.status.conditions, ConditionType.TERMINATING)
         if known is None or known.status != "True":
             status.condition(ConditionType.TERMINATING, True, "Canceled", "cancel requested")
-            since = self.now
+            since = self.now.replace(microsecond=0)  # as the condition will be read again
         else:
             since = moment(known.last_transition_time) or self.now
         return Ending(Cause.CANCEL, since, Phase.FINISHED, "canceled", "not started: the run was canceled")

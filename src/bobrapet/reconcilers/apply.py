@@ -17,6 +17,7 @@ from bobrapet.api import EffectClaim, StepRun, StoryRun
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan, StepPlan
 from bobrapet.engine.trigger import TriggerPlan
 from bobrapet.reconcilers.builtin import Job
+from bobrapet.reconcilers.echoes import Echoes
 from bobrapet.runtime.client.interfaces import Client, SubResourceClient, ignore_not_found
 from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.client.options import Preconditions
@@ -49,9 +50,11 @@ def woken(plan: RunPlan | StepPlan | TriggerPlan, now: datetime) -> Result:
 class Fence:
     """The planned object, as patch after patch moves it on. Raises `Conflict` when another writer was there."""
 
-    def __init__(self, client: Client, obj: Any) -> None:
+    def __init__(self, client: Client, obj: Any, echoes: Echoes | None = None) -> None:
+        """`echoes` hears of what is written to a run or step that goes on."""
         self._client = client
         self._obj = obj
+        self._echoes = echoes
 
     @property
     def obj(self) -> Any:
@@ -77,6 +80,10 @@ class Fence:
             self._obj = await writer.patch(self._obj, merge_patch(body, self._obj.metadata.resource_version))
         except NotFound as error:
             raise Conflict(f"{self._obj.kind} {self._obj.metadata.name} is gone") from error
+        if self._echoes is not None:
+            phase = self._obj.status.phase
+            if phase is not None and not phase.is_terminal:  # what follows an end is another plan
+                self._echoes.note(self._obj)
 
 
 async def create(client: Client, obj: T) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.config.storage import StorageSettings
+from bobrapet.reconcilers.echoes import Echoes
 from bobrapet.reconcilers.stores import Stores
 from bobrapet.runtime.client.interfaces import Client, Reader
 from bobrapet.runtime.clock import Clock
@@ -41,3 +42,5 @@ class Operator:
 
     stores: Stores = field(default_factory=Stores)
     """The way to offloaded data."""
+
+    echoes: Echoes = field(default_factory=Echoes)

@@ -111,7 +111,7 @@ class StepRunReconciler:
         """Applies the plan, and returns the one that counts in the end."""
         client, step = self._operator.client, snapshot.step
         namespace = step.metadata.namespace or ""
-        fence = apply.Fence(client, step)
+        fence = apply.Fence(client, step, self._operator.echoes)
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
         if plan.start is not None:

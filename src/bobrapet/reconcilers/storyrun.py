@@ -70,7 +70,8 @@ class StoryRunReconciler:
         namespace = run.metadata.namespace or ""
         if plan.ensure_identity and snapshot.story is not None:
             await self._ensure_identity(snapshot, snapshot.story)
-        fence = apply.Fence(client, run)
+        # What a plan with a new child run writes is looked at again at once: the child's name goes into the state.
+        fence = apply.Fence(client, run, self._operator.echoes if not plan.children else None)
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
         await apply.each([*plan.starts, *plan.children], lambda child: apply.create(client, child))

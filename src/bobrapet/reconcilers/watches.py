@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from bobrapet.engine.steprun.observed import attempt_of, pod_of
 from bobrapet.reconcilers import glance
 from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.reconcile import Request
@@ -70,6 +71,21 @@ def step_changed(event: UpdateEvent[Unstructured]) -> bool:
             step.metadata.deletion_timestamp,
         ),
     )
+
+
+def attempt_changed(event: UpdateEvent[Unstructured]) -> bool:
+    """What a step looks at in its Job: a Job counts pods several times before it ends."""
+    return _differs(event, lambda job: attempt_of(job.object, ()))
+
+
+def pod_changed(event: UpdateEvent[Unstructured]) -> bool:
+    return _differs(event, lambda pod: pod_of(pod.object))
+
+
+def pod_tells(event: CreateEvent[Unstructured]) -> bool:
+    """A new pod that is not scheduled yet tells nothing, but one of a later attempt its name."""
+    pod = pod_of(event.object.object)
+    return pod.is_over or pod.trouble is not None or pod.attempt not in ("", "0")
 
 
 def never(_event: object) -> bool:

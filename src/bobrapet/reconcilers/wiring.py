@@ -126,7 +126,10 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
-        .for_(RawStoryRun, Funcs(update=watches.run_changed))
+        .for_(
+            RawStoryRun,
+            Funcs(update=lambda event: not operator.echoes.is_echo(event) and watches.run_changed(event)),
+        )
         .owns(RawStepRun, Funcs(create=watches.own_creation, update=watches.step_changed))
         .owns(RawStoryRun, Funcs(create=watches.own_creation, update=watches.run_changed))
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
@@ -153,9 +156,13 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
-        .for_(RawStepRun)
-        .owns(Job, Funcs(create=watches.own_creation))
-        .watches(Pod, enqueue_requests_from_map_func(wakeups.step_of_pod))
+        .for_(RawStepRun, Funcs(update=lambda event: not operator.echoes.is_echo(event)))
+        .owns(Job, Funcs(create=watches.own_creation, update=watches.attempt_changed))
+        .watches(
+            Pod,
+            enqueue_requests_from_map_func(wakeups.step_of_pod),
+            Funcs(create=watches.pod_tells, update=watches.pod_changed),
+        )
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
         .with_options(_options(operator, operator.config().rates.steprun))

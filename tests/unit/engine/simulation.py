@@ -21,6 +21,7 @@ from bobrapet.api.timestamps import format_time
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.engine.graph import branches_of
 from bobrapet.engine.outcome import final_phase
+from bobrapet.engine.plans import RunPlan, StepPlan
 from bobrapet.engine.run import plan as plan_run
 from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
 from bobrapet.engine.steprun import plan as plan_step
@@ -163,6 +164,8 @@ class Simulation:
                 self._maybe_crash()
         except (_Conflict, _Crash) as fault:
             self.trace.append(f"run: {type(fault).__name__}")
+        else:
+            self._check_echo_of_run(snapshot, plan)
 
     def reconcile_step(self, name: str) -> None:
         if name not in self._view("step"):
@@ -196,6 +199,8 @@ class Simulation:
                 self._maybe_crash()
         except (_Conflict, _Crash) as fault:
             self.trace.append(f"{name}: {type(fault).__name__}")
+        else:
+            self._check_echo_of_step(snapshot, plan)
 
     def _run_snapshot(self, *, live: bool) -> RunSnapshot:
         run = self._view("run", live)["r1"]
@@ -313,6 +318,34 @@ class Simulation:
                 raise Broken(f"{name}: was {ended}, is {final_phase(StepRun.model_validate(new))}")
             if after.get("retries", 0) < before.get("retries", 0):
                 raise Broken(f"{name}: retries went down")
+
+    def _check_echo_of_run(self, snapshot: RunSnapshot, plan: RunPlan) -> None:
+        """While a run goes on nobody is woken by its own status: a plan says all that follows from what it writes."""
+        written = StoryRun.model_validate(self.truth["run"]["r1"])
+        if plan.status is None or plan.children or written.status.phase is None or written.status.phase.is_terminal:
+            return
+        made = [*plan.starts, *plan.children]  # what was created is seen at the latest when it changes
+        steps = {start.metadata.name: start for start in made if isinstance(start, StepRun)}
+        children = {child.metadata.name: child for child in made if isinstance(child, StoryRun)}
+        seen = replace(
+            snapshot, run=written, steps={**steps, **snapshot.steps}, children={**children, **snapshot.children}
+        )
+        again = plan_run(seen, self.now)
+        if again.status is not None or again.children or (again.starts and not plan.starts):
+            raise Broken(f"a plan forgot what its own status leads to: {plan.status}, then {again}")
+        if again.wake_at != plan.wake_at and not (again.wake_at and plan.wake_at and plan.wake_at < again.wake_at):
+            raise Broken(f"a plan wakes at {plan.wake_at}, seen again it wakes at {again.wake_at}: {plan.status}")
+
+    def _check_echo_of_step(self, snapshot: StepSnapshot, plan: StepPlan) -> None:
+        raw = self.truth["step"].get(snapshot.step.metadata.name or "")
+        if raw is None or plan.status is None or plan.start is not None:
+            return
+        written = StepRun.model_validate(raw)
+        if written.status.phase is None or written.status.phase.is_terminal:
+            return
+        again = plan_step(replace(snapshot, step=written), self.now)
+        if again.status is not None or again.start is not None or again.wake_at != plan.wake_at:
+            raise Broken(f"a plan forgot what its own status leads to: {plan}, then {again}")
 
     def _check_start(self, start: StepRun) -> None:
         """A step is created only when the truth says that its dependencies have ended."""

@@ -11,7 +11,7 @@ from bobrapet.api.enums import Phase
 from bobrapet.reconcilers import glance, wakeups
 from bobrapet.reconcilers.builtin import JOB_NAME_LABEL, Pod
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
-from bobrapet.reconcilers.wiring import EnqueueLater
+from bobrapet.reconcilers.watches import EnqueueLater
 from bobrapet.runtime.event import CreateEvent, DeleteEvent, UpdateEvent
 from bobrapet.runtime.reconcile import Request
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,10 @@ CONTINUE_NOT_SUPPORTED = "continue-not-supported"
 
 DECODE_AT_ONCE = 200
 """Objects decoded before the loop gets a turn: a few milliseconds."""
+
+SHARED_BYTES = 4 * 1024 * 1024
+"""JSON of the objects that are kept decoded. A model takes about ten times as much; a working set of 2,000 StepRuns
+fits, a history of finished ones need not."""
 
 
 def field_index_name(field: str) -> str:
@@ -51,7 +56,8 @@ class CacheReader:
 
     def __init__(self, informer: SharedIndexInformer) -> None:
         self._informer = informer
-        self._shared: dict[tuple[ObjectKey, type[Any]], tuple[Record, Any]] = {}
+        self._shared: OrderedDict[tuple[ObjectKey, type[Any]], tuple[Record, Any]] = OrderedDict()
+        self._shared_bytes = 0
 
     def get(self, cls: type[T], key: ObjectKey, *, share: bool = False) -> T:
         """Raises `NotFound`."""
@@ -111,10 +117,20 @@ class CacheReader:
             return record.decode(cls)
         known = self._shared.get((record.key, cls))
         if known is not None and known[0] is record:
+            self._shared.move_to_end((record.key, cls))
             shared: T = known[1]
             return shared
-        if len(self._shared) > 2 * len(self._informer.store) + 100:
-            self._shared.clear()  # mostly of objects that are gone
         obj = record.decode(cls)
-        self._shared[record.key, cls] = record, obj
+        self._keep(record, cls, obj)
         return obj
+
+    def _keep(self, record: Record, cls: type[Any], obj: Any) -> None:
+        """Keeps a decoded object for the next reader, and lets go of those that nobody has asked for longest."""
+        replaced = self._shared.pop((record.key, cls), None)
+        if replaced is not None:
+            self._shared_bytes -= len(replaced[0].body)
+        self._shared[record.key, cls] = record, obj
+        self._shared_bytes += len(record.body)
+        while self._shared_bytes > SHARED_BYTES and len(self._shared) > 1:
+            _, (oldest, _) = self._shared.popitem(last=False)
+            self._shared_bytes -= len(oldest.body)
