@@ -93,6 +93,11 @@ def run(
         str | None, typer.Option(metavar="DIR", help="Keep the state here. Default: temporary, gone afterwards.")
     ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also tell how long starting took.")] = False,
+    approve: Annotated[
+        list[str] | None,
+        typer.Option("--approve", metavar="STEP[=WHY]", help="Approve a gate as soon as the run reaches it."),
+    ] = None,
+    reject: Annotated[list[str] | None, typer.Option("--reject", metavar="STEP[=WHY]", help="Reject it.")] = None,
 ) -> None:
     """Run one Story here, without a cluster, and print its output.
 
@@ -113,6 +118,8 @@ def run(
         output=output.value,
         data_dir=data_dir,
         verbose=verbose,
+        approve=tuple(approve or ()),
+        reject=tuple(reject or ()),
     )
     raise typer.Exit(verb.main(request))
 

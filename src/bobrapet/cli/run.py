@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -26,7 +27,9 @@ from bobrapet.cli.manifests import Manifest, load
 from bobrapet.cli.progress import open_display
 from bobrapet.cli.state import temporary_folder
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
+from bobrapet.runtime.client.patch import raw_patch
 from bobrapet.runtime.errors import AlreadyExists, ApiError
+from bobrapet.runtime.rest.interface import MERGE_PATCH
 from bobrapet.validation.scene import Absent
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ class RunRequest:
     output: str = "text"
     data_dir: str | None = None
     verbose: bool = False
+    approve: tuple[str, ...] = ()
+    reject: tuple[str, ...] = ()
 
 
 def main(request: RunRequest) -> int:
@@ -74,6 +79,7 @@ def _main(request: RunRequest) -> int:
     absent = Absent.REFUSES if request.data_dir is None else Absent.WARNS
     check_manifests(manifests, request.namespace, absent=absent)
     story = choose_story(manifests, request.story, request.namespace)
+    gates = _decisions(story, request)
     inputs = story_inputs.gather(request.inputs, request.inputs_file)
     check_inputs(story, request.namespace, inputs)
 
@@ -81,7 +87,7 @@ def _main(request: RunRequest) -> int:
 
     images = image_resolver(request.images)
     with _folder(request.data_dir) as folder:
-        outcome = run_in_loop(_run(request, manifests, story, inputs, images, folder, timeout, started))
+        outcome = run_in_loop(_run(request, manifests, story, inputs, images, folder, timeout, started, gates))
         report.print_result(outcome, request)
         if outcome.timed_out:
             return EXIT_TIMEOUT
@@ -99,6 +105,7 @@ async def _run(
     folder: Path,
     timeout: float | None,
     started: datetime,
+    gates: dict[str, dict[str, str]],
 ) -> Outcome:
     from bobrapet.cli.apply import apply_all, existing_objects
     from bobrapet.cli.following import follow
@@ -130,6 +137,8 @@ async def _run(
             if inputs:
                 spec["inputs"] = inputs
             await _start(stack.client, key, spec)
+            if gates:
+                await _decide(stack.client, key, gates)
             display = open_display(lambda: datetime.now(UTC))
             try:
                 outcome = await follow(stack, key, display, interrupted=interrupted, timeout=timeout)
@@ -148,6 +157,39 @@ async def _start(client: ApiClient, key: ObjectKey, spec: dict[str, Any]) -> Non
         raise UsageError(f"--name {key.name}: {error.message}; choose another name") from error
     except ApiError as error:
         raise ManifestError([f'StoryRun "{key.name}": {error.message}']) from error
+
+
+async def _decide(client: ApiClient, key: ObjectKey, gates: dict[str, dict[str, str]]) -> None:
+    """Writes the decisions before their gates are reached; they apply as soon as they are (runs 12.8)."""
+    run = Unstructured(
+        {
+            "apiVersion": "runs.bubustack.io/v1alpha1",
+            "kind": "StoryRun",
+            "metadata": {"name": key.name, "namespace": key.namespace},
+        }
+    )
+    patch = json.dumps({"status": {"gates": gates}}).encode()
+    await client.status().patch(run, raw_patch(MERGE_PATCH, patch))
+
+
+def _decisions(story: Manifest, request: RunRequest) -> dict[str, dict[str, str]]:
+    """`--approve` and `--reject` as `status.gates`. Raises UsageError for a step that is no gate, or both at once."""
+    steps = story.object["spec"].get("steps") or []
+    known = [step["name"] for step in steps if isinstance(step, dict) and step.get("type") == "gate"]
+    gates: dict[str, dict[str, str]] = {}
+    for option, state, names in (
+        ("--approve", "Approved", request.approve),
+        ("--reject", "Rejected", request.reject),
+    ):
+        for text in names:
+            name, _, message = text.partition("=")
+            if name not in known:
+                there = f"its gates: {', '.join(known)}" if known else "it has no gate"
+                raise UsageError(f"{option} {name}: Story {story.name} has no such gate; {there}")
+            if name in gates:
+                raise UsageError(f"{option} {name}: the gate was decided twice")
+            gates[name] = {"state": state, "message": message or f"{option} of bobrapet run"}
+    return gates
 
 
 def choose_story(manifests: list[Manifest], name: str | None, namespace: str) -> Manifest:

@@ -20,7 +20,7 @@ imported then.
 """
 
 from bobrapet.sdk.context import Context
-from bobrapet.sdk.engram import Engram, SecretNeed, engram
+from bobrapet.sdk.engram import Engram, SecretNeed, engram, main
 from bobrapet.sdk.environment import StepIdentity
 from bobrapet.sdk.errors import (
     Cancelled,
@@ -49,4 +49,5 @@ __all__ = [
     "StepTimeout",
     "TerminalError",
     "engram",
+    "main",
 ]

@@ -175,3 +175,19 @@ def _signature(function: Callable[..., Any] | Callable[..., Awaitable[Any]]) -> 
 
 def _is_context(hint: Any) -> bool:
     return hint is Context or get_origin(hint) is Context
+
+
+def main(*components: Engram[..., Any]) -> NoReturn:
+    """Runs one of several components that share an image, and ends the process.
+
+    The first argument of the command line names it (`python shop.py charge`), else the name of the step's Engram
+    (`BUBU_ENGRAM_NAME`). Ends with 2 when neither names one.
+    """
+    import os
+
+    names = {component.name: component for component in components}
+    wanted = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BUBU_ENGRAM_NAME", "")
+    if wanted not in names:
+        print(f"no component {wanted!r} here; there are {', '.join(sorted(names))}", file=sys.stderr)
+        sys.exit(2)
+    names[wanted].main()
