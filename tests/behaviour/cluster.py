@@ -32,6 +32,7 @@ _PATHS = {
     "StoryTrigger": ("/apis/runs.bubustack.io/v1alpha1", "storytriggers", True),
     "EffectClaim": ("/apis/runs.bubustack.io/v1alpha1", "effectclaims", True),
     "StepRun": ("/apis/runs.bubustack.io/v1alpha1", "stepruns", True),
+    "EffectClaim": ("/apis/runs.bubustack.io/v1alpha1", "effectclaims", True),
 }
 
 TERMINAL = frozenset({"Succeeded", "Failed", "Finished", "Canceled", "Compensated", "Timeout", "Aborted", "Skipped"})

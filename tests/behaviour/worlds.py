@@ -40,6 +40,7 @@ IMAGES = [
     f"--image=test/wire-shell=/bin/sh {WIRE / 'wire.sh'}",
     f"--image=test/wire-go={WIRE_GO}",
     *(f"--image=test/{mode}={sys.executable} {PAYLOAD_COMPONENTS} {mode}" for mode in PAYLOAD_MODES),
+    f"--image=example/shop={sys.executable} {ROOT / 'examples/order-approval/shop.py'}",
 ]
 START_TIMEOUT = 60
 OPERATOR = "bobrapet-operator"

@@ -1,0 +1,90 @@
+"""The examples do what their pages say, in both worlds. tests/cli/test_examples.py runs them as a reader would."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.behaviour.builders import storyrun
+from tests.behaviour.cluster import Object
+from tests.behaviour.worlds import ROOT, World
+
+EXAMPLES = ROOT / "examples"
+
+
+def module(example: str, name: str) -> Any:
+    """A Python file of an example, as the module that it is."""
+    path = EXAMPLES / example / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"example_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def apply(world: World, namespace: str, *paths: Path) -> None:
+    for path in paths:
+        for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+            for document in yaml.safe_load_all(file.read_text()):
+                if document["kind"] != "EngramTemplate":
+                    document["metadata"]["namespace"] = namespace
+                world.cluster.apply(document)
+
+
+@contextmanager
+def served(server: Any) -> Iterator[Any]:
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def paused(run: Object) -> bool:
+    return bool(run.get("status", {}).get("stepStates", {}).get("approve", {}).get("phase") == "Paused")
+
+
+def test_a_large_order_waits_for_its_approval_and_a_broken_connection_charges_nobody_twice(
+    world: World, namespace: str, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger"
+    apply(world, namespace, EXAMPLES / "order-approval")
+    inputs = {"id": "o-1", "ledger": str(ledger), "amount": 5000, "address": "Bern", "flaky_bank": True}
+    world.cluster.apply(storyrun("r", namespace, "order-approval", inputs))
+    world.cluster.wait("StoryRun", namespace, "r", paused)
+    decision = {"status": {"gates": {"approve": {"state": "Approved", "message": "checked"}}}}
+    world.cluster.merge("StoryRun", namespace, "r", decision, "status")
+    run = world.cluster.wait_run(namespace, "r")
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert ledger.read_text().splitlines() == ["reserve o-1", "charge o-1 5000.00", "ship o-1 to Bern", "notify o-1"]
+    charge = world.cluster.get("StepRun", namespace, "r-charge")
+    assert charge["status"]["retries"] == 1
+    assert [effect["key"] for effect in charge["status"]["effects"]] == ["charge:o-1"]
+    claims = world.cluster.list("EffectClaim", namespace)
+    assert [claim["spec"]["completionStatus"] for claim in claims] == ["completed"]
+    assert claims[0]["metadata"]["ownerReferences"][0]["name"] == "r-charge"
+
+
+def test_companies_are_enriched_two_at_a_time_by_a_register_that_fails_and_limits(world: World, namespace: str) -> None:
+    server = module("enrichment", "server")
+    apply(world, namespace, ROOT / "manifests/engrams", EXAMPLES / "enrichment")
+    with served(server.Register(rate=2)) as register:
+        world.cluster.apply(storyrun("r", namespace, "enrichment", {"register": register.url}))
+        run = world.cluster.wait_run(namespace, "r")
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    companies = run["status"]["output"]["companies"]
+    assert {key: value["rating"] for key, value in companies.items()} == {"c1": "A", "c2": "B", "c3": "A", "c4": "C"}
+    assert register.answers[503] == 4, "each profile once, and then not again"
+    children = [run for run in world.cluster.list("StoryRun", namespace) if run["metadata"]["name"] != "r"]
+    assert len(children) == 4
+    assert {child["metadata"]["ownerReferences"][0]["name"] for child in children} == {"r-enrich"}
