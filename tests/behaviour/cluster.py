@@ -30,7 +30,6 @@ _PATHS = {
     "Story": ("/apis/bubustack.io/v1alpha1", "stories", True),
     "StoryRun": ("/apis/runs.bubustack.io/v1alpha1", "storyruns", True),
     "StoryTrigger": ("/apis/runs.bubustack.io/v1alpha1", "storytriggers", True),
-    "EffectClaim": ("/apis/runs.bubustack.io/v1alpha1", "effectclaims", True),
     "StepRun": ("/apis/runs.bubustack.io/v1alpha1", "stepruns", True),
     "EffectClaim": ("/apis/runs.bubustack.io/v1alpha1", "effectclaims", True),
 }
