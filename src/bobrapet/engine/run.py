@@ -125,6 +125,7 @@ class _Live:
         is_told = known is not None and known.reason == "StoryNotFound"
         if not is_told:
             status.phase(run.status.phase or Phase.PENDING, message, reason="StoryNotFound")
+            status.leave_queues("StoryNotFound", message)
         wait = WaitsForStory(name)
         return RunPlan(
             status=status.patch(),

@@ -7,6 +7,7 @@ One routine sets a phase, whatever the phase, so that no end of a run misses its
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,6 +134,14 @@ class RunStatus(StatusWriter):
             if node.branches and node.name in states and states[node.name].phase is not Phase.SKIPPED
         }
         self.set("primitiveChildren", children)
+
+    def leave_queues(self, reason: str, message: str) -> None:
+        """Takes queued steps out of the line: a run that cannot go on must not hold up those behind it."""
+        states = dict(self._new.get("stepStates") or {})
+        for name, state in self._run.status.step_states.items():
+            if (known := from_api(state)).is_queued:
+                states[name] = replace(known, reason=reason, message=message).to_wire(MAX_MESSAGE)
+        self.set("stepStates", states)
 
     def close_steps(self, message: str, reason: str) -> None:
         """Ends every step of a run that ends without a look at its graph: what ran is canceled, the rest skipped."""

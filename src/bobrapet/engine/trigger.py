@@ -6,7 +6,7 @@ finds the same run again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -45,8 +45,6 @@ class TriggerSnapshot:
     config: OperatorConfig = field(default_factory=OperatorConfig)
     has_storage: bool = False
     """Whether inputs that are too large to be inline can be stored."""
-    stored_inputs: Mapping[str, Any] | None = None
-    """The reference to the inputs in storage, once they are there (asked for by `TriggerPlan.store`)."""
     authoritative: bool = False
     """Whether story and run were just read from the API server (asked for by `TriggerPlan.confirm`)."""
 
@@ -62,12 +60,11 @@ class TriggerPlan:
     status: Patch | None = None
     """Merge patch of the status subresource; its resourceVersion is the fence for what follows."""
 
-    store: Mapping[str, Any] | None = None
-    """Inputs that are too large to be inline: store them under the run's name, set `TriggerSnapshot.stored_inputs`,
-    and plan again."""
-
     create: StoryRun | None = None
     """The StoryRun to create. Then, whether it was created or existed, plan again with what is there."""
+
+    offload: bool = False
+    """The inputs of `create` are too large to be inline: put them into storage first, under the run's name."""
 
     delete: bool = False
     """The trigger is past its time: delete it."""
@@ -105,9 +102,7 @@ def plan(snapshot: TriggerSnapshot, now: datetime) -> TriggerPlan:
         verdict = _existing(trigger, snapshot.run)
     if verdict is None:
         accepted = _status(trigger, _Verdict(StoryTriggerDecision.PENDING, "Pending", "creates its StoryRun"), now)
-        if _is_too_large(snapshot) and snapshot.stored_inputs is None:
-            return TriggerPlan(status=accepted, store=trigger.spec.inputs)
-        return TriggerPlan(status=accepted, create=_run(trigger, snapshot.stored_inputs))
+        return TriggerPlan(status=accepted, create=_run(trigger), offload=_is_too_large(snapshot))
     is_final_word = verdict.decision is StoryTriggerDecision.REJECTED
     if is_final_word and not snapshot.authoritative:
         return TriggerPlan(confirm=True)
@@ -179,7 +174,7 @@ def _identity_fault(trigger: StoryTrigger) -> str:
     return ""
 
 
-def _run(trigger: StoryTrigger, stored_inputs: Mapping[str, Any] | None) -> StoryRun:
+def _run(trigger: StoryTrigger) -> StoryRun:
     key = (trigger.spec.delivery_identity.key or "").strip()
     annotations = {
         labels.ANNOTATION_TRIGGER_REQUEST_NAME: trigger.metadata.name or "",
@@ -193,7 +188,7 @@ def _run(trigger: StoryTrigger, stored_inputs: Mapping[str, Any] | None) -> Stor
     if trigger.spec.impulse_ref is not None:
         spec["impulseRef"] = trigger.spec.impulse_ref.to_wire()
     if trigger.spec.inputs:
-        spec["inputs"] = stored_inputs or trigger.spec.inputs
+        spec["inputs"] = trigger.spec.inputs
     metadata = {
         "name": run_name(trigger),
         "namespace": trigger.metadata.namespace or "",

@@ -6,11 +6,13 @@ than a millisecond. Models are for reconcilers, which look closely at few.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bobrapet.api import StepRun, StoryRun, StoryTrigger, labels
 from bobrapet.api.conditions import Reason
 from bobrapet.api.enums import Phase
+from bobrapet.api.names import label
 from bobrapet.config.operator import DEFAULT_QUEUE
 from bobrapet.engine.outcome import FINALIZED
 from bobrapet.engine.states import QUEUE_REASONS
@@ -23,7 +25,10 @@ RawStoryTrigger: Final = Unstructured.of(StoryTrigger.API_VERSION, StoryTrigger.
 _SLOTLESS: Final = frozenset({Phase.PAUSED, Phase.BLOCKED})
 
 ANY: Final = "any"
-"""The slot that every active step holds, and the queue that every waiting run is in."""
+"""The slot that every active step holds, and the line of those that the operator's own limit holds."""
+
+EVERYBODY: Final = "everybody"
+"""The line of all runs that wait for a slot, whatever limit holds them."""
 
 
 def reference(obj: Unstructured, member: str) -> str | None:
@@ -70,18 +75,65 @@ def trigger_runs(trigger: Unstructured) -> list[str]:
 
 
 def slots(step: Unstructured) -> list[str]:
-    """A step holds its slots from its creation until its end, unless it is Paused or Blocked."""
-    if not is_open(step) or phase(step) in _SLOTLESS:
+    """A step holds its slots from its creation until its end, unless it is Paused or Blocked.
+
+    Its end is the controller's word: what a component reports may be tried again.
+    """
+    if final_mark(step) is not None or phase(step) in _SLOTLESS:
         return []
     found = step.metadata.labels or {}
     story = f"story/{step.metadata.namespace}/{found.get(labels.STORY_NAME, '')}"
     return [ANY, f"queue/{found.get(labels.QUEUE) or DEFAULT_QUEUE}", story]
 
 
-def queues(run: Unstructured) -> list[str]:
-    """The queues in which a run waits for a slot."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How a run waits for slots: its place in the lines."""
+
+    limits: frozenset[str]
+    """The limits that hold it, each as the slot of a step that would count there (`slots`)."""
+    queue: str
+    priority: int | None
+    """As its label says; None: that of the queue."""
+    since: str
+    """When its oldest waiting step began to wait."""
+    steps: int
+    """How many of its steps wait."""
+
+
+def waiting(run: Unstructured) -> Waiting | None:
+    """How a run waits for slots; None when it does not."""
     states = run.get("status", "stepStates", default={}) or {}
-    waits = any(
-        state.get("phase") == Phase.PENDING and state.get("reason") in QUEUE_REASONS for state in states.values()
+    held = [
+        state
+        for state in states.values()
+        if state.get("phase") == Phase.PENDING and state.get("reason") in QUEUE_REASONS
+    ]
+    if not held:
+        return None
+    found = run.metadata.labels or {}
+    queue = found.get(labels.QUEUE) or DEFAULT_QUEUE
+    story = f"story/{run.metadata.namespace}/{label(run.get('spec', 'storyRef', 'name', default=''))}"
+    limits = {"StoryConcurrency": {story}, "QueueConcurrency": {f"queue/{queue}"}, "GlobalConcurrency": {ANY}}
+    either = {f"queue/{queue}", ANY}  # whoever gives way to a more urgent run is held by what that one waits for
+    return Waiting(
+        limits=frozenset().union(*(limits.get(state["reason"], either) for state in held)),
+        queue=queue,
+        priority=int(text) if (text := found.get(labels.QUEUE_PRIORITY, "")).isdecimal() else None,
+        since=min(state.get("startedAt", "") for state in held),
+        steps=len(held),
     )
-    return [ANY, (run.metadata.labels or {}).get(labels.QUEUE) or DEFAULT_QUEUE] if waits else []
+
+
+def contenders(queue: str) -> str:
+    """The line of all runs of a queue that a shared slot would help."""
+    return f"contenders/{queue}"
+
+
+def lines(run: Unstructured) -> list[str]:
+    """The lines in which a run stands."""
+    found = waiting(run)
+    if found is None:
+        return []
+    is_contender = any(not limit.startswith("story/") for limit in found.limits)
+    return [*found.limits, EVERYBODY, *([contenders(found.queue)] if is_contender else [])]

@@ -26,7 +26,7 @@ STORY_ENGRAMS: Final = "spec.steps.ref.key"
 STORY_STORIES: Final = "spec.steps.storyRef.key"
 STORY_TRANSPORTS: Final = "spec.transports.transportRef"
 STEPRUN_SLOT: Final = "slot"
-STORYRUN_QUEUE: Final = "queue"
+STORYRUN_LINE: Final = "line"
 POD_STEPRUN: Final = "metadata.labels.steprun"
 
 
@@ -61,7 +61,7 @@ INDEXES: Final[tuple[tuple[type[Any], str, Callable[[Any], list[str]]], ...]] = 
     (Story, STORY_STORIES, lambda story: sorted(story_keys(story))),
     (Story, STORY_TRANSPORTS, lambda story: sorted(transport_names(story))),
     (RawStepRun, STEPRUN_SLOT, glance.slots),
-    (RawStoryRun, STORYRUN_QUEUE, glance.queues),
+    (RawStoryRun, STORYRUN_LINE, glance.lines),
     (Pod, POD_STEPRUN, _pod_steprun),
 )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 from bobrapet.config.operator import OperatorConfig, parse
 from bobrapet.reconcilers.builtin import ConfigMap
 from bobrapet.reconcilers.rbac import READ, Rule
 from bobrapet.runtime.client.interfaces import Reader, get_or_none
 from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.event import GenericEvent
 from bobrapet.runtime.log.log import DEBUG, current_level, get_logger, set_level
 from bobrapet.runtime.reconcile import Request, Result
 
@@ -32,6 +34,7 @@ class ConfigSource:
         self._config = OperatorConfig()
         self._own_level: int | None = None
         """The log level that verbose logging replaced."""
+        self._listeners: list[asyncio.Queue[GenericEvent[Any]]] = []
 
     def __call__(self) -> OperatorConfig:
         return self._config
@@ -51,6 +54,8 @@ class ConfigSource:
         if loaded.config != self._config:
             self._config = loaded.config
             self._set_verbosity(loaded.config.debug.enable_verbose_logging)
+            for listener in self._listeners:
+                listener.put_nowait(GenericEvent(found))
             log.info("configuration loaded", configMap=str(self.key), set=sorted(loaded.sources.values()))
 
     def _set_verbosity(self, verbose: bool) -> None:
@@ -60,6 +65,17 @@ class ConfigSource:
         elif not verbose and self._own_level is not None:
             set_level(self._own_level)
             self._own_level = None
+
+    def changes(self) -> AsyncIterator[GenericEvent[Any]]:
+        """An event each time that the configuration became another one, from now on."""
+        listener: asyncio.Queue[GenericEvent[Any]] = asyncio.Queue()
+        self._listeners.append(listener)
+        return _follow(listener)
+
+
+async def _follow(listener: asyncio.Queue[GenericEvent[Any]]) -> AsyncIterator[GenericEvent[Any]]:
+    while True:
+        yield await listener.get()
 
 
 class OperatorConfigReconciler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from bobrapet.api import Story, StoryRun
@@ -10,8 +11,9 @@ from bobrapet.engine.snapshot import RunSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.identity import ForeignIdentity, ensure_identity
 from bobrapet.reconcilers.metrics import Meter
+from bobrapet.reconcilers.occupancy import is_limited
 from bobrapet.reconcilers.operator import Operator
-from bobrapet.reconcilers.payloads import plan_run
+from bobrapet.reconcilers.payloads import PlannedRun, plan_run
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import run_snapshot
 from bobrapet.runtime.client.interfaces import get_or_none, ignore_not_found
@@ -40,6 +42,7 @@ class StoryRunReconciler:
     def __init__(self, operator: Operator, recorder: Any) -> None:
         self._operator = operator
         self._recorder = recorder
+        self._taking_slots = asyncio.Lock()
         self._meter = Meter(operator.config)
 
     async def reconcile(self, request: Request) -> Result:
@@ -54,15 +57,35 @@ class StoryRunReconciler:
         return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, run: StoryRun) -> RunPlan:
+        planned = await self._plan(run)
+        if planned is None:
+            return RunPlan()
+        if not planned.plan.starts or not is_limited(planned.snapshot.config, run, planned.snapshot.story):
+            return await self._carry_out(planned)
+        # Between counting the slots and taking them, nobody else may take them (B-28).
+        async with self._taking_slots:
+            newest = await get_or_none(self._operator.client, StoryRun, ObjectKey.of(run))
+            again = await self._plan(newest) if newest is not None else None
+            return await self._carry_out(again) if again is not None else RunPlan()
+
+    async def _plan(self, run: StoryRun) -> PlannedRun | None:
+        """The plan on cached objects, or on those of the API server where the engine wants to be certain.
+
+        None: the API server says that the run is gone.
+        """
         planned = await plan_run(self._operator, await run_snapshot(self._operator, run))
         if planned.plan.confirm:
             fresh = await get_or_none(self._operator.live, StoryRun, ObjectKey.of(run))
             if fresh is None:
-                return RunPlan()
+                return None
             planned = await plan_run(self._operator, await run_snapshot(self._operator, fresh, live=True))
+        return planned
+
+    async def _carry_out(self, planned: PlannedRun) -> RunPlan:
         await self._apply(planned.snapshot, planned.plan)
         if planned.trouble:
-            apply.record(self._recorder, run, [Event("Warning", "StorageUnavailable", planned.trouble)])
+            told = Event("Warning", "StorageUnavailable", planned.trouble)
+            apply.record(self._recorder, planned.snapshot.run, [told])
         return planned.plan
 
     async def _apply(self, snapshot: RunSnapshot, plan: RunPlan) -> None:

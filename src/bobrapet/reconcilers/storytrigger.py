@@ -6,10 +6,12 @@ import dataclasses
 from typing import Final
 
 from bobrapet.api import Story, StoryRun, StoryTrigger
+from bobrapet.config.policy import storage_of
 from bobrapet.engine import trigger as engine
 from bobrapet.engine.trigger import TriggerPlan, TriggerSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.operator import Operator
+from bobrapet.reconcilers.payloads import offload_run_inputs
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import reference_grants
 from bobrapet.runtime.client.interfaces import Reader, get_or_none, ignore_not_found
@@ -27,7 +29,7 @@ RBAC: Final = (
 )
 
 MAX_PLANS: Final = 6
-"""Accepted, stored, created, confirmed: each is planned once. More means that two writers disagree."""
+"""Accepted and created, confirmed, decided: each is planned once. More means that two writers disagree."""
 
 
 class StoryTriggerReconciler:
@@ -61,20 +63,30 @@ class StoryTriggerReconciler:
                 if plan.delete:
                     await self._delete(trigger)
                 return plan
-            snapshot = dataclasses.replace(await self._create(snapshot, plan.create), trigger=fence.obj)
+            run = await self._offloaded(snapshot, plan.create) if plan.offload else plan.create
+            snapshot = dataclasses.replace(await self._create(snapshot, run), trigger=fence.obj)
         raise Conflict(f"StoryTrigger {trigger.metadata.name} does not settle")
 
     async def _snapshot(self, trigger: StoryTrigger, reader: Reader) -> TriggerSnapshot:
         namespace = trigger.metadata.namespace
         story = ObjectKey.parse(trigger.spec.story_ref.key(namespace))
         run = ObjectKey(namespace or "", engine.run_name(trigger))
+        config, found = self._operator.config(), await get_or_none(reader, Story, story)
         return TriggerSnapshot(
             trigger=trigger,
-            story=await get_or_none(reader, Story, story),
+            story=found,
             run=await get_or_none(reader, StoryRun, run),
             grants=await reference_grants(self._operator),
-            config=self._operator.config(),
+            config=config,
+            has_storage=self._operator.stores.reach(storage_of(config, story=found)),
         )
+
+    async def _offloaded(self, snapshot: TriggerSnapshot, run: StoryRun) -> StoryRun:
+        """The run with its inputs in storage. Raises Retriable; nothing is decided then, and it is tried again."""
+        settings = storage_of(snapshot.config, story=snapshot.story)
+        assert settings is not None
+        limit = snapshot.config.storyruns.max_inline_inputs_size
+        return await offload_run_inputs(self._operator, run, settings, limit)
 
     async def _create(self, snapshot: TriggerSnapshot, run: StoryRun) -> TriggerSnapshot:
         """The snapshot with the run that is there now, whoever created it, or with why there is none."""

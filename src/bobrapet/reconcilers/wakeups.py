@@ -90,13 +90,6 @@ class WakeUps:
         impulses = await self._reader.list(Impulse, fields={indexes.IMPULSE_STORY: str(ObjectKey.of(story))})
         return [Request(*ObjectKey.of(impulse)) for impulse in impulses]
 
-    async def runs_that_wait_for_a_slot(self, step: Unstructured) -> list[Request]:
-        """A step that gave its slot back may let others go on."""
-        if glance.slots(step):
-            return []
-        waiting = await self._reader.list(StoryRunMetadata, fields={indexes.STORYRUN_QUEUE: glance.ANY})
-        return [Request(*ObjectKey.of(run)) for run in waiting]
-
     async def triggers_of_run(self, run: Unstructured) -> list[Request]:
         """Triggers that were answered with this run: they may go when it is gone."""
         key = str(ObjectKey.of(run))

@@ -35,6 +35,7 @@ from bobrapet.reconcilers import (
     storyrun,
     storytrigger,
     transport,
+    waiting,
     wakeups,
     watches,
 )
@@ -48,6 +49,7 @@ from bobrapet.runtime.controller.controller import Options
 from bobrapet.runtime.handler import enqueue_requests_from_map_func
 from bobrapet.runtime.predicate import Funcs, GenerationChanged
 from bobrapet.runtime.reconcile import Reconciler, Request
+from bobrapet.runtime.source import Channel
 from bobrapet.runtime.workqueue import ItemExponentialFailureRateLimiter
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ REQUESTS: Final = Rate(base_delay=timedelta(milliseconds=200), max_delay=timedel
 async def add_controllers(manager: ControllerManager, operator: Operator, source: ConfigSource) -> None:
     """Adds a controller for each kind, and the one that follows the configuration."""
     await _add_storytrigger(manager, operator)
-    await _add_storyrun(manager, operator)
+    await _add_storyrun(manager, operator, source)
     await _add_steprun(manager, operator)
     await _add_story(manager, operator)
     await _add_engram(manager, operator)
@@ -121,8 +123,8 @@ async def _add_storytrigger(manager: ControllerManager, operator: Operator) -> N
     )
 
 
-async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
-    wake = wakeups.WakeUps(operator.client)
+async def _add_storyrun(manager: ControllerManager, operator: Operator, source: ConfigSource) -> None:
+    wake, lines = wakeups.WakeUps(operator.client), waiting.Lines(operator)
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
@@ -135,11 +137,9 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator) -> None:
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
         .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.runs_of_template), spec_changed)
-        .watches(
-            RawStepRun,
-            enqueue_requests_from_map_func(wake.runs_that_wait_for_a_slot),
-            Funcs(update=watches.phase_changed),
-        )
+        .watches(RawStepRun, waiting.WhenSlotsAreFree(lines))
+        .watches(RawStoryRun, waiting.WhenLinesMove(lines))
+        .watches_raw_source(Channel(source.changes(), waiting.WhenLimitsChange(lines)))
         .with_options(_options(operator, operator.config().rates.storyrun))
         .complete(
             _metered(

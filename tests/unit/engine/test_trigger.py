@@ -142,17 +142,14 @@ def test_nothing_is_rejected_on_the_word_of_a_cache() -> None:
     assert appeared.create is not None
 
 
-@pytest.mark.spec("runs-90")
-def test_inputs_over_the_cap_are_stored_and_the_run_keeps_the_hash_of_what_was_sent() -> None:
+def test_inputs_over_the_cap_are_offloaded_and_the_run_keeps_the_hash_of_what_was_sent() -> None:
     inputs = {"text": "x" * 2000}
-    snapshot = TriggerSnapshot(trigger=trigger(inputs=inputs), story=STORY, has_storage=True)
-    found = plan(snapshot, T0)
-    assert (found.store, found.create) == (inputs, None)
-    reference = {"$bubuStorageRef": "runs/wf/inputs"}
-    run = created(plan(replace(snapshot, stored_inputs=reference), T0))
-    assert run.spec.inputs == reference
+    found = plan(TriggerSnapshot(trigger=trigger(inputs=inputs), story=STORY, has_storage=True), T0)
+    assert found.offload
+    run = created(found)
     assert run.metadata.annotations["storyrun.bubustack.io/trigger-input-hash"] == input_hash(inputs)
-    assert decide(trigger(inputs=inputs), run, has_storage=True).status.decision == "Created"
+    offloaded = StoryRun.model_validate(merged(run.to_wire(), {"spec": {"inputs": {"text": {"$bubuStorageRef": "x"}}}}))
+    assert decide(trigger(inputs=inputs), offloaded, has_storage=True).status.decision == "Created"
 
 
 def test_inputs_over_the_cap_without_storage_are_rejected() -> None:

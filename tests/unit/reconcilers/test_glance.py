@@ -48,19 +48,47 @@ def test_a_step_is_open_and_holds_slots_as_its_phase_says(phase: Phase | None) -
     )
     ended = model.status.phase is not None and model.status.phase.is_terminal
     assert glance.is_open(raw) is not ended
-    holds = not ended and phase not in (Phase.PAUSED, Phase.BLOCKED)
-    assert glance.slots(raw) == (["any", "queue/night", "story/a/etl"] if holds else [])
+    slots = ["any", "queue/night", "story/a/etl"]
+    assert glance.slots(raw) == ([] if phase in (Phase.PAUSED, Phase.BLOCKED) else slots)
+    # What a component reports may be tried again; the slot is free when the controller has judged it.
+    raw.set("status", "conditions", value=[{"type": "Finalized", "status": "True", "reason": "Succeeded"}])
+    assert glance.slots(raw) == []
 
 
-def test_a_run_waits_in_its_queue_while_a_step_of_it_is_queued() -> None:
-    def run(reason: str, phase: str = "Pending") -> Any:
-        states = {"a": {"phase": "Running"}, "b": {"phase": phase, "reason": reason}}
-        return RawStoryRun({"metadata": {"name": "r", "namespace": "a"}, "status": {"stepStates": states}})
+def waiting_run(reason: str, phase: str = "Pending", **found_labels: str) -> Any:
+    states = {
+        "a": {"phase": "Running"},
+        "b": {"phase": phase, "reason": reason, "startedAt": "2026-01-01T10:00:00.000Z"},
+    }
+    return RawStoryRun(
+        {
+            "metadata": {"name": "r", "namespace": "a", "labels": found_labels},
+            "spec": {"storyRef": {"name": "etl"}},
+            "status": {"stepStates": states},
+        }
+    )
 
-    assert glance.queues(run("QueueConcurrency")) == ["any", "default"]
-    assert glance.queues(run("ReferenceNotFound")) == []
-    assert glance.queues(run("QueueConcurrency", "Skipped")) == []
-    assert glance.queues(RawStoryRun({"metadata": {}})) == []
+
+@pytest.mark.parametrize(
+    ("reason", "lines"),
+    [
+        ("StoryConcurrency", {"story/a/etl", "everybody"}),
+        ("QueueConcurrency", {"queue/night", "everybody", "contenders/night"}),
+        ("GlobalConcurrency", {"any", "everybody", "contenders/night"}),
+        ("Priority", {"any", "queue/night", "everybody", "contenders/night"}),
+        ("ReferenceNotFound", set()),
+    ],
+)
+def test_a_run_stands_in_the_line_of_the_limit_that_holds_it(reason: str, lines: set[str]) -> None:
+    assert set(glance.lines(waiting_run(reason, **{labels.QUEUE: "night"}))) == lines
+    assert glance.lines(waiting_run(reason, "Skipped")) == []
+
+
+def test_a_run_without_queue_label_waits_in_the_default_queue() -> None:
+    found = glance.waiting(waiting_run("QueueConcurrency"))
+    assert found is not None
+    assert (found.queue, found.priority, found.steps) == ("default", None, 1)
+    assert glance.waiting(RawStoryRun({"metadata": {}})) is None
 
 
 def test_the_pods_of_a_job_wake_its_step_and_other_pods_nobody() -> None:

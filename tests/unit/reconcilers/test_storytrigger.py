@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,12 +13,14 @@ from bobrapet.api import Story, StoryRun, StoryTrigger
 from bobrapet.api.names import input_hash, storytrigger_name
 from bobrapet.config.operator import OperatorConfig, parse
 from bobrapet.reconcilers.glance import RawStoryRun
+from bobrapet.reconcilers.stores import Access, Stores
 from bobrapet.reconcilers.storytrigger import StoryTriggerReconciler
 from bobrapet.reconcilers.wakeups import WakeUps
 from bobrapet.runtime.client.interfaces import get_or_none
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import ApiError, BadRequest, ConnectionFailed, Forbidden, InternalError, Invalid
 from bobrapet.runtime.reconcile import Request
+from bobrapet.storage import BackendUnavailable, MemoryStore, hydrate
 from tests.unit.reconcilers.objects import NAMESPACE, Object, engram, step, story, storyrun, template
 from tests.unit.reconcilers.world import World
 
@@ -195,3 +198,43 @@ async def test_a_run_that_a_user_made_under_the_derived_name_is_judged_by_what_i
     name = "etl-sub-7-" + storytrigger_name(NAMESPACE, "etl", "", "sub-7").rpartition("-")[2]
     cluster = world(item, storyrun(name))
     assert (await decided(cluster, item)).status.decision == "Reused"
+
+
+def offloading(store: MemoryStore, *objects: Any) -> World:
+    """A cluster whose Story keeps payloads in a store that the test holds."""
+    stores = Stores(Access(claims=Path("/claims")), open=lambda settings: store)
+    stores._folder = lambda settings, namespace: Path("/claims") / namespace  # type: ignore[method-assign]
+    policy = {"storage": {"file": {"volumeClaimName": "payloads"}}}
+    return World(template(), engram(), story(step("fetch"), policy=policy), *objects, stores=stores)
+
+
+@pytest.mark.spec("runs-90")
+async def test_inputs_over_the_cap_are_stored_and_the_run_refers_to_them() -> None:
+    inputs = {"text": "x" * 5000, "n": 1}
+    item, store = trigger(inputs=inputs), MemoryStore()
+    cluster = offloading(store, item)
+    done = await decided(cluster, item)
+    assert (done.status.decision, done.status.reason) == ("Created", "StoryRunCreated")
+    (run,) = await runs(cluster)
+    assert "$bubuStorageRef" in str(run.spec.inputs)
+    assert len(str(run.spec.inputs)) < 1024
+    assert run.metadata.annotations["storyrun.bubustack.io/trigger-input-hash"] == input_hash(inputs)
+    assert hydrate(run.spec.inputs, store) == inputs
+    # The answer that was lost is found again by the hash, not by comparing references.
+    await cluster.client.delete(done)
+    await cluster.client.create(StoryTrigger.model_validate(item))
+    assert (await decided(cluster, item)).status.decision == "Reused"
+
+
+async def test_inputs_that_cannot_be_stored_now_are_tried_again_and_nothing_is_decided() -> None:
+    class Down(MemoryStore):
+        def put(self, path: str, body: Any) -> Any:
+            raise BackendUnavailable("down")
+
+    item = trigger(inputs={"text": "x" * 5000})
+    cluster = offloading(Down(), item)
+    with pytest.raises(BackendUnavailable):
+        await decided(cluster, item)
+    found = await cluster.client.get(StoryTrigger, ObjectKey(NAMESPACE, item["metadata"]["name"]))
+    assert found.status.decision == "Pending"
+    assert not await runs(cluster)
