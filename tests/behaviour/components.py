@@ -176,6 +176,29 @@ def contradicts(inputs: dict[str, Any]) -> int:
     return 0
 
 
+def quiet(inputs: dict[str, Any]) -> int:
+    """Works for a while and reports nothing."""
+    count(inputs)
+    time.sleep(float(inputs["seconds"]))
+    return 0
+
+
+def environment(inputs: dict[str, Any]) -> int:
+    """Tells which secrets it got, as variables and as files."""
+    root = os.environ.get("BUBU_POD_ROOT", "")
+    prefixes = ("BUBU_SECRET_", "LOGIN_", "all_", "twice_")
+    variables = {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+    files = {}
+    for folder in ("/etc/cert", "/etc/bubu/secrets/twice"):
+        if os.path.isdir(root + folder):
+            for name in os.listdir(root + folder):
+                if not name.startswith(".."):
+                    with open(f"{root}{folder}/{name}") as file:
+                        files[f"{folder}/{name}"] = file.read()
+    succeed({"variables": variables, "files": files})
+    return 0
+
+
 def count(inputs: dict[str, Any]) -> int:
     """Leaves a line with this process's id in the file of the test; says how many there are."""
     with open(inputs["calls"], "a") as file:

@@ -25,7 +25,7 @@ from tests.behaviour.cluster import Cluster
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "tests/behaviour/components.py"
 MODES = ("echo", "silent", "crash", "exits", "killed", "hang", "flaky", "counted", "big", "liar")
-FAULTY = ("late", "told_then_hangs", "hangs_once", "contradicts")
+FAULTY = ("late", "told_then_hangs", "hangs_once", "contradicts", "environment", "quiet")
 """Modes without an Engram in every namespace; tests that want one make it."""
 WITH_SDK = ("charges", "signals")
 SDK_COMPONENTS = ROOT / "tests/behaviour/sdk_components.py"

@@ -444,6 +444,20 @@ def test_a_timeout_says_what_kept_the_component_from_running(pod: dict[str, str]
     assert told in message
 
 
+def test_a_pod_that_does_not_start_because_of_a_secret_that_it_mounts_says_so() -> None:
+    world = started(
+        template_=template(secretSchema={"cert": {"mountType": "file"}}), engram_=engram(secrets={"cert": "tls"})
+    )
+    pods = [world.pod("a", waiting="ContainerCreating")]
+    assert world.plan_step("a", pods=pods).wake_at == T0 + 5 * SECOND
+    assert world.at(5 * SECOND).plan_step("a", pods=pods).look_for == ("tls",)
+    found = world.reconcile_step("a", pods=pods, secrets={"tls": False})
+    assert (world.step_ready("a"), found.wake_at) == ("SecretNotFound", T0 + 10 * SECOND)
+    assert "'tls'" in str(world.steps["r1-a"].status.conditions)
+    world.reconcile_step("a", pods=[world.pod("a")])
+    assert world.step_ready("a") == "Running"
+
+
 def test_a_pod_that_no_node_has_room_for_shows_in_the_status() -> None:
     world = started()
     pod = world.pod("a", waiting="")

@@ -34,10 +34,9 @@ from bobrapet.engine.reasons import (
 )
 from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
 from bobrapet.engine.states import moment
-from bobrapet.engine.steprun import judge
-from bobrapet.engine.steprun.observed import Attempt, Exit, Pod, attempt_of, pod_of
+from bobrapet.engine.steprun import judge, references
+from bobrapet.engine.steprun.observed import Attempt, Exit, Pod, Trouble, attempt_of, pod_of
 from bobrapet.engine.steprun.status import StepStatus
-from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 
 if TYPE_CHECKING:
     from bobrapet.api.story import Step
@@ -132,10 +131,10 @@ class _Machine:
         if busy := [pod.name for pod in self._pods if not pod.is_over]:
             return self._wait(Runs(note=f"waits for pod {busy[0]} of an earlier attempt to end"))
         snapshot = self._snapshot
-        if (refused := self._refused_reference()) is not None:
+        if (refused := references.refused(snapshot)) is not None:
             return self.fail(*refused)
         if snapshot.engram is None:
-            return self._blocked("ReferenceNotFound", "Engram", self._engram_name())
+            return self._blocked("ReferenceNotFound", "Engram", references.engram_name(self._step))
         if snapshot.template is None:
             return self._blocked("TemplateNotFound", "EngramTemplate", snapshot.engram.spec.template_ref.name)
         if snapshot.run is None:
@@ -149,7 +148,7 @@ class _Machine:
             )
         if self._policy.problems:
             return self.fail("InvalidConfiguration", "; ".join(self._policy.problems))
-        mode = snapshot.engram.spec.mode or _default_mode(snapshot.template.spec.supported_modes)
+        mode = snapshot.engram.spec.mode or references.default_mode(snapshot.template.spec.supported_modes)
         if mode is not WorkloadMode.JOB:
             return self.fail(
                 "InvalidConfiguration",
@@ -162,8 +161,8 @@ class _Machine:
         match inputs.resolve_step(snapshot, self._definition, self._policy):
             case inputs.Waiting(on=names):
                 return self._wait(WaitsFor(names))
-            case inputs.Load(references=references):
-                return StepPlan(load=references, reason=Starting())
+            case inputs.Load(references=wanted):
+                return StepPlan(load=wanted, reason=Starting())
             case inputs.Fault(reason=reason, message=message):
                 return self.fail(reason, message)
             case inputs.Resolved() as resolved:
@@ -245,8 +244,7 @@ class _Machine:
     def _without_secret(self, name: str) -> StepPlan:
         """The TLS Secret is missing: a pod could not start without it, so there is no Job yet (R-11.1)."""
         until = self._patience()
-        namespace = self._step.metadata.namespace
-        message = f"TLS Secret '{name}' of Engram '{self._engram_name()}' not found in namespace {namespace}"
+        message = self._absent("TLS Secret", name)
         if self._now >= until:
             return self.fail("SecretNotFound", message, event="SecretNotFound")
         events: tuple[Event, ...] = ()
@@ -306,6 +304,17 @@ class _Machine:
             told = f"timed out after {text}{attempt.hindrance()}"
             return self._failed(Phase.TIMEOUT, ExitClass.RETRY, TIMEOUT_EXIT, told, delete=True)
         trouble = attempt.trouble()
+        looks_at: datetime | None = None
+        pod = attempt.newest_pod
+        if trouble is None and pod is not None and not pod.has_started and (mounted := self._mounted()):
+            # A pod whose volumes cannot be mounted says nothing in its status; the usual cause can be looked for.
+            looks_at = max((pod.created_at or self._now) + LOOK_AGAIN, self._now)
+            if looks_at <= self._now:
+                if unknown := tuple(name for name in mounted if name not in self._snapshot.secrets):
+                    return StepPlan(look_for=unknown)
+                looks_at = self._now + LOOK_AGAIN
+                if missing := [name for name in mounted if not self._snapshot.secrets[name]]:
+                    trouble = Trouble("SecretNotFound", self._absent("Secret", missing[0]))
         note = ""
         if trouble is not None:
             note = f"{trouble.reason}: {trouble.message}" if trouble.message else trouble.reason
@@ -315,12 +324,19 @@ class _Machine:
             self._status.phase(Phase.RUNNING, "Running", "resuming monitoring")
         elif self._ready_reason() not in ("Scheduled", "Running"):
             self._status.phase(Phase.RUNNING, "Running", "the pod runs")
-        if self._number and (pod := attempt.newest_pod) is not None and trouble is None:
+        if self._number and pod is not None and trouble is None:
             # From the second attempt on there may be a pod of an earlier one somewhere that still talks; the name of
             # the right one lets components of the Go ecosystem refuse to (16.4).
             self._status.set("podName", pod.name)
         started = moment(self._step.status.started_at)
-        return StepPlan(status=self._status.patch(), wake_at=deadline, reason=Runs(started, self._number, note))
+        wake_at = min(deadline, looks_at) if looks_at is not None else deadline
+        return StepPlan(status=self._status.patch(), wake_at=wake_at, reason=Runs(started, self._number, note))
+
+    def _mounted(self) -> list[str]:
+        return references.mounted_secrets(self._snapshot, self._definition)
+
+    def _absent(self, kind: str, name: str) -> str:
+        return f"{kind} '{name}' not found in namespace {self._step.metadata.namespace}"
 
     def _deadline(self, attempt: Attempt) -> datetime:
         """When this attempt has used up its time: exact for the first, at most a second late for later ones, since
@@ -563,34 +579,3 @@ class _Machine:
             return None
         parent = self._step.metadata.labels.get(labels.PARENT_STEP, "")
         return find_step(self._snapshot.story, self._step.spec.step_id, parent)
-
-    def _engram_name(self) -> str:
-        reference = self._step.spec.engram_ref
-        return reference.key(self._step.metadata.namespace) if reference is not None else ""
-
-    def _refused_reference(self) -> tuple[str, str] | None:
-        """Whether the namespace policy forbids what the StepRun names, seen from its Story and from itself."""
-        config, namespace = self._snapshot.config, self._step.metadata.namespace or ""
-        policy = config.references.cross_namespace_policy
-        run = self._step.spec.story_run_ref
-        if run.namespace and run.namespace.strip() != namespace:
-            return "StoryReferenceInvalid", f'storyRunRef names namespace "{run.namespace}"; it must be {namespace}'
-        target_namespace, _, target = self._engram_name().rpartition("/")
-        refusals = [
-            refusal(referrer, Target(CORE, "Engram", target_namespace, target), policy, self._snapshot.grants)
-            for referrer in self._referrers(namespace)
-        ]
-        refused = refusals[0]
-        return ("EngramReferenceInvalid", str(refused)) if refused is not None and all(refusals) else None
-
-    def _referrers(self, namespace: str) -> list[Referrer]:
-        found = [Referrer(RUNS, "StepRun", namespace)]
-        if self._snapshot.story is not None:
-            found.insert(0, Referrer(CORE, "Story", self._snapshot.story.metadata.namespace or ""))
-        return found
-
-
-def _default_mode(supported: Any) -> WorkloadMode:
-    """What an Engram without `mode` is: a Job when its template can be one (R-3.12)."""
-    modes = list(supported)
-    return WorkloadMode.JOB if not modes or WorkloadMode.JOB in modes else modes[0]
