@@ -107,6 +107,7 @@ async def add_controllers(manager: ControllerManager, operator: Operator, source
         controller_managed_by(manager)
         .named("operator-config-manager")
         .for_(ConfigMap)
+        .with_options(Options(need_leader_election=False))  # every replica answers webhooks by it
         .complete(operatorconfig.OperatorConfigReconciler(source, operator.client))
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -85,8 +87,31 @@ _KEYS = {
 }
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a test had judged: an object, what was around it, and the findings."""
+
+    given: dict[str, Any]
+    around: Scene
+    old: dict[str, Any] | None
+    found: Findings
+    objects: tuple[KubernetesObject, ...]
+    """What existed then; a test may add to the surroundings later."""
+    secrets: tuple[tuple[str, str], ...]
+
+
+RECORDS: list[Judged] = []
+"""Everything that was judged, for tests that ask API servers about the same objects."""
+
+
 def findings(given: dict[str, Any], around: Scene | None = None, old: dict[str, Any] | None = None) -> Findings:
-    return check_object(typed(given), around or scene(), old=typed(old) if old else None)
+    around = around or scene()
+    found = check_object(typed(given), around, old=typed(old) if old else None)
+    lookup = around.lookup
+    assert isinstance(lookup, Objects)
+    objects, secrets = tuple(lookup._objects.values()), tuple(sorted(lookup._secrets))
+    RECORDS.append(Judged(copy.deepcopy(given), around, copy.deepcopy(old), found, objects, secrets))
+    return found
 
 
 def faults(given: dict[str, Any], around: Scene | None = None, old: dict[str, Any] | None = None) -> list[str]:
