@@ -98,8 +98,11 @@ class Meter:
                 self._windows(snapshot, namespace, story)
 
     def run_gone(self, request: Request) -> None:
-        """A run was deleted, perhaps while it was open."""
+        """A run was deleted, perhaps while it was open. Series that carry its name go with it (B-33)."""
         self._replace(request, None)
+        mine = {"namespace": request.namespace, "storyrun": request.name}
+        for metric in (series.CHILD_STEPRUNS, series.DEPENDENTS_DELETED, series.QUEUE_DEPTH):
+            metric.remove_by_labels(mine)
 
     def _count_steps(self, run: StoryRun, patch: Mapping[str, Any], namespace: str, story: str) -> bool:
         """Keeps the gauges at the sum over open runs; says whether this one is over. Always recorded."""

@@ -65,6 +65,7 @@ def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, Iterable
     """
     lists = step_lists(spec)
     _check_names(findings, lists)
+    _check_branch_names(findings, lists)
     known: dict[str, None] = {}
     for entry in lists:
         known.update(dict.fromkeys(step.name for step in entry.steps))
@@ -91,6 +92,22 @@ def _check_names(findings: Findings, lists: Sequence[StepList]) -> None:
                 )
             else:
                 first[step.name] = path
+
+
+def _check_branch_names(findings: Findings, lists: Sequence[StepList]) -> None:
+    """A branch is read as `steps.<branch>` like a step, so the two must not have one name (runs 26, case 34)."""
+    paths = {step.name: path for entry in lists for path, step in entry.placed()}
+    for entry in lists:
+        for path, step in entry.placed():
+            found = (step.with_ or {}).get("steps") if step.type is StepType.PARALLEL else None
+            for index, branch in enumerate(found if isinstance(found, list) else ()):
+                name = branch.get("name") if isinstance(branch, dict) else None
+                if isinstance(name, str) and name in paths:
+                    findings.duplicate(
+                        f"{path}.with.steps[{index}].name",
+                        f"branch {quoted(name)} has the name of a step ({paths[name]}); both are read as steps.{name}",
+                        name,
+                    )
 
 
 def _check_needs(findings: Findings, path: str, step: Step, known: Collection[str], lists: Sequence[StepList]) -> None:

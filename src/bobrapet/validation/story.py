@@ -97,6 +97,8 @@ class _StoryCheck:
         self._reads: dict[str, dict[str, str]] = {}
         """Step -> names that its templates read -> path of the first that does."""
         self._runtime_reads: dict[str, dict[str, str]] = {}
+        self._watched: dict[str, dict[str, str]] = {}
+        """The same for what wait steps watch: those steps must exist, but need not run before."""
 
     def run(self) -> None:
         spec, findings = self._spec, self._findings
@@ -173,6 +175,8 @@ class _StoryCheck:
             found = Templates(f"{path}.with", step.with_)
             if step.ref is not None or step.type in _READERS:
                 self._read(step, found, static)
+            elif step.type is StepType.WAIT:
+                found.read(findings, static, self._watched.setdefault(step.name, {}))
             else:
                 found.check(findings, static)
         if step.runtime is not None:
@@ -298,21 +302,28 @@ class _StoryCheck:
     def _doubtful_reads(self, reads: Mapping[str, Mapping[str, str]]) -> None:
         upstream = Upstream(self._spec.steps)
         in_runtime = self._reads_by_step(self._runtime_reads)
+        watched = self._reads_by_step(self._watched)
         for step in self._spec.steps:
             found = {**in_runtime.get(step.name, {}), **reads.get(step.name, {})}
             for read, path in found.items():
                 if read not in upstream:
-                    self._findings.warn(
-                        path,
-                        f"step '{step.name}' references unknown step '{read}' in template expression"
-                        f"{did_you_mean(read, [step.name for step in self._spec.steps])}",
-                    )
+                    self._unknown(step, read, path)
                 elif read != step.name and not upstream.runs_before(read, step.name):
                     self._findings.warn(
                         path,
                         f"step '{step.name}' references step '{read}' which is not in its upstream dependency chain; "
                         f"add it to needs",
                     )
+            for read, path in watched.get(step.name, {}).items():
+                if read not in upstream:
+                    self._unknown(step, read, path)
+
+    def _unknown(self, step: Step, read: str, path: str) -> None:
+        self._findings.warn(
+            path,
+            f"step '{step.name}' references unknown step '{read}' in template expression"
+            f"{did_you_mean(read, [step.name for step in self._spec.steps])}",
+        )
 
     # Policy and transports
 

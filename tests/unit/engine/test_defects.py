@@ -1,16 +1,23 @@
-"""Regressions named after the defects of the Go engine (spec runs 25) that no other test of this folder names."""
+"""Regressions named after the defects of the Go engine (spec runs 25) that no other test names.
+
+Every defect B-01 to B-50 has a test `test_bNN_...`: `grep -rn "def test.*b07" tests` finds the one of B-07.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bobrapet import engine
 from bobrapet.api import Story, StoryRun
 from bobrapet.engine.run import plan
 from bobrapet.engine.snapshot import RunSnapshot
-from tests.unit.engine.world import MINUTE, SECOND, World, engram, step, story, template
+from tests.unit.engine.world import MINUTE, SECOND, World, step, story, template
+from tests.unit.engine.world import engram as make_engram
 
 
 def test_b02_allowed_failures_are_recorded_and_told_with_an_output_too() -> None:
@@ -26,7 +33,7 @@ def test_b11_an_engram_is_looked_up_where_its_story_lives() -> None:
         None,
         storyRef={"name": "s", "namespace": "lib"},
         config={"references.cross-namespace-policy": "allow"},
-        engram_=engram(namespace="lib"),
+        engram_=make_engram(namespace="lib"),
     )
     world.stories["lib/s"] = story("a", namespace="lib")
     world.reconcile()
@@ -135,3 +142,26 @@ def test_an_operator_that_starts_anew_finds_everything_in_the_objects() -> None:
     assert list(world.steps) == ["r1-a", "r1-b"]
     assert world.run.status.step_states["s"].until == timer
     assert world.run.status.attempts == 1
+
+
+def test_b41_a_wait_over_offloaded_data_is_judged_anew_at_every_look() -> None:
+    stored = {"$bubuStorageRef": "outputs/wf/r1-a/state.json"}
+    until = {"until": '{{ eq steps.a.output.state "ready" }}', "pollInterval": "10s"}
+    world = World(
+        story("a", step("w: wait", with_=until, needs=["a"])), config={"templating.offloaded-data-policy": "controller"}
+    )
+    world.has_storage = True
+    world.reconcile()
+    world.end("a", state=stored)
+    world.payloads[stored["$bubuStorageRef"]] = "not yet"
+    world.reconcile()
+    assert world.state("w") == "Paused"
+    world.payloads[stored["$bubuStorageRef"]] = "ready"
+    world.at(10 * SECOND).reconcile()
+    assert world.state("w") == "Succeeded"
+
+
+def test_b43_templates_are_evaluated_in_one_room_and_no_file_is_giant() -> None:
+    files = sorted(Path(engine.__file__).parent.rglob("*.py"))
+    assert [file.name for file in files if re.search("import .*Evaluator", file.read_text())] == ["evaluation.py"]
+    assert [file.name for file in files if len(file.read_text().splitlines()) > 640] == []

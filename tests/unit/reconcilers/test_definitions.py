@@ -189,9 +189,13 @@ async def test_a_story_with_a_circle_is_invalid() -> None:
 
 
 @pytest.mark.spec("workloads-59")
-async def test_a_story_counts_sixty_runs_in_one_pass() -> None:
+@pytest.mark.spec("runs-94")
+async def test_b34_a_story_counts_sixty_runs_in_one_pass_and_asks_for_no_other() -> None:
     world = Definitions(template(), engram(), story(step("a")), *(storyrun(f"run{n}") for n in range(60)))
     assert (await world.reconciled(Story, "etl")).status.triggers == 60
+    result = await world.reconcilers[Story].reconcile(Request(NAMESPACE, "etl"))
+    assert not result.requeue_after
+    assert not result.requeue
 
 
 async def test_a_finalizer_of_the_go_operator_does_not_keep_a_story() -> None:

@@ -69,7 +69,7 @@ async def test_retries_are_counted_by_exit_class_even_when_metrics_are_off() -> 
     assert value("stepruns_total", namespace=NAMESPACE, engram="http", phase="Running") is None
 
 
-async def test_the_gauges_of_steps_are_sums_over_open_runs_and_forget_those_that_end() -> None:
+async def test_b33_the_gauges_of_steps_are_sums_over_open_runs_and_forget_those_that_end() -> None:
     found = world(step("a"), step("b"), step("c", "a"))
     await found.client.create(StoryRun.model_validate(storyrun("run2")))
     await found.settle()
@@ -124,3 +124,15 @@ async def test_objects_of_the_runner_identity_are_counted() -> None:
     await found.settle()
     for resource in ("serviceaccount", "role", "rolebinding"):
         assert value("storyrun_rbac_operations_total", resource=resource, operation="created") == 1
+
+
+async def test_b33_series_that_carry_the_name_of_a_run_go_with_the_run() -> None:
+    found = world(step("fetch"))
+    await found.settle()
+    name = {"namespace": NAMESPACE, "storyrun": "run1"}
+    assert value("child_stepruns_created_total", engram="http", **name) == 1
+    found.forget("storyruns", "run1")
+    await found.storyruns.reconcile(Request(NAMESPACE, "run1"))
+    assert value("child_stepruns_created_total", engram="http", **name) is None
+    told = {sample.labels.get("storyrun") for family in REGISTRY.collect() for sample in family.samples}
+    assert told == {None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from itertools import count
 from typing import Any
 
@@ -10,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bobrapet.api import StepRun, StoryRun, labels
-from bobrapet.reconcilers.apply import merge_patch
-from bobrapet.reconcilers.builtin import Job, Secret, ServiceAccount
+from bobrapet.reconcilers.apply import PARALLEL_WRITES, merge_patch
+from bobrapet.reconcilers.builtin import Job, Role, Secret, ServiceAccount
 from bobrapet.reconcilers.identity import ForeignIdentity
+from bobrapet.reconcilers.storyrun import StoryRunReconciler
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, RequestEntityTooLarge
+from bobrapet.runtime.reconcile import Request
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
 from tests.unit.reconcilers.world import World
 
@@ -411,3 +415,45 @@ async def test_a_run_that_vanishes_in_the_middle_of_a_pass_is_no_error() -> None
     world.before = vanish
     await world.settle()
     assert (await world.client.list(StepRun)).items == []
+
+
+async def test_a_wide_fan_out_creates_its_steps_side_by_side_and_never_more_than_the_bound() -> None:
+    world = World(template(), engram(), story(*(step(f"s{n:03}") for n in range(200))), storyrun())
+    client = world.operator.client
+    now = most = 0
+
+    class Slow:
+        """A client whose creations take a moment, as over a network."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        async def create(self, obj: Any, **options: Any) -> Any:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            try:
+                return await client.create(obj, **options)
+            finally:
+                now -= 1
+
+    slow: Any = Slow()
+    reconciler = StoryRunReconciler(dataclasses.replace(world.operator, client=slow), world.recorder)
+    await reconciler.reconcile(Request(NAMESPACE, "run1"))
+    assert len((await world.client.list(StepRun)).items) == 200
+    assert most == PARALLEL_WRITES
+
+
+async def test_b15_the_rights_that_a_branch_asks_for_are_granted_and_looked_at_only_when_something_starts() -> None:
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    special = template("special", execution={"rbac": {"rules": rules}})
+    parallel = {"name": "p", "type": "parallel", "with": {"steps": [{"name": "b", "ref": {"name": "special"}}]}}
+    world = World(template(), special, engram(), engram("special"), story(step("fetch"), parallel), storyrun())
+    await world.settle()
+    role = await world.client.get(Role, ObjectKey(NAMESPACE, "etl-engram-runner"))
+    assert rules[0] in role.get("rules")
+    await world.client.delete(role)
+    await succeed(world, "run1-fetch")
+    writes = [write for write in world.writes if "roles" in write]
+    assert len(writes) == 1, "nothing starts, so nobody looks at rights"

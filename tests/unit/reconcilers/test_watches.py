@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
-from bobrapet.reconcilers.glance import RawStoryRun
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
 from bobrapet.reconcilers.wakeups import story_of_run
-from bobrapet.reconcilers.watches import COUNTER_DELAY, EnqueueLater
+from bobrapet.reconcilers.watches import COUNTER_DELAY, EnqueueLater, run_changed, step_changed
 from bobrapet.runtime.clock import FakeClock
 from bobrapet.runtime.controller.priorityqueue import PriorityQueue
 from bobrapet.runtime.event import CreateEvent, DeleteEvent, UpdateEvent
@@ -50,3 +51,30 @@ async def test_what_is_there_at_the_start_wakes_nobody() -> None:
     await clock.advance(2 * COUNTER_DELAY)
     assert len(queue) == 0
     queue.shut_down()
+
+
+def test_b46_a_run_is_woken_by_what_it_looks_at_in_its_steps_and_by_nothing_else() -> None:
+    before: dict[str, Any] = {"metadata": {"name": "s", "resourceVersion": "1"}, "status": {"phase": "Running"}}
+
+    def woken(**changed: object) -> bool:
+        after = {**before, "metadata": {"name": "s", "resourceVersion": "2"}, "status": {**before["status"], **changed}}
+        return step_changed(UpdateEvent(RawStepRun(before), RawStepRun(after)))
+
+    mark = {"type": "Finalized", "status": "True", "reason": "Succeeded"}
+    assert not woken()
+    assert not woken(podName="p", retries=1, phase="Pending", lastFailureMsg="again")
+    assert woken(conditions=[mark])
+    assert woken(signals={"ready": True})
+
+
+def test_b46_what_the_operator_writes_about_steps_does_not_wake_their_run() -> None:
+    before: dict[str, Any] = {"metadata": {"name": "r", "generation": 1}, "status": {"phase": "Running"}}
+
+    def woken(**changed: object) -> bool:
+        after = {**before, "status": {**before["status"], **changed}}
+        return run_changed(UpdateEvent(RawStoryRun(before), RawStoryRun(after)))
+
+    assert not woken(stepStates={"a": {"phase": "Running"}}, message="running a", duration="3s", active=["a"])
+    assert woken(phase="Succeeded")
+    assert woken(gates={"g": {"state": "Approved"}})
+    assert woken(conditions=[{"type": "Degraded", "status": "True", "reason": "TopologyTerminated"}])

@@ -275,7 +275,26 @@ def test_a_wait_with_until_is_fine() -> None:
     )
 
 
-@pytest.mark.spec("admission-35", "admission-36")
+@pytest.mark.spec("runs-34")
+def test_a_branch_does_not_have_the_name_of_a_step_of_any_block() -> None:
+    branches = "{steps: [{name: x, ref: {name: e}}, {name: a, ref: {name: e}}, {name: z, ref: {name: e}}]}"
+    last = [{"name": "z", "type": "condition"}]
+    given = story("name: a", f"name: p, type: parallel, with: {branches}", **{"finally": last})
+    first, second = faults(given, scene(*COMPONENTS))
+    assert first.startswith("spec.steps[1].with.steps[1].name: ")
+    assert "(spec.steps[0])" in first
+    assert second.startswith("spec.steps[1].with.steps[2].name: ")
+
+
+def test_b17_a_wait_that_watches_an_unknown_step_warns_and_one_that_watches_a_later_step_does_not() -> None:
+    watches = "{{ steps.%s.signals.ready }}"
+    (warning,) = warnings(story(f"name: w, type: wait, with: {{until: '{watches % 'ghost'}'}}"))
+    assert warning.startswith("spec.steps[0].with.until: ")
+    assert "unknown step 'ghost'" in warning
+    assert warnings(story(f"name: w, type: wait, with: {{until: '{watches % 'a'}'}}", "name: a")) == []
+
+
+@pytest.mark.spec("admission-35", "admission-36", "runs-29")
 def test_gates_and_waits_are_for_batch() -> None:
     for step in ("type: gate", "type: wait, with: {until: 'true'}"):
         fault = one_fault(story(f"name: a, {step}", pattern="streaming"))
