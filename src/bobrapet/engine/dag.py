@@ -19,6 +19,7 @@ from bobrapet.engine import ending, evaluation, launch
 from bobrapet.engine.explain import explain, running, told
 from bobrapet.engine.graph import Block, Graph, Node
 from bobrapet.engine.launch import is_left_over, is_owned, steprun_name
+from bobrapet.engine.materialize import Site
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Event
 from bobrapet.engine.primitives import stories, timed
@@ -219,7 +220,7 @@ class Pass(Work):
             self.reasons[node.name] = WaitsFor(blocked)
             return
         if node.step.if_ and not self._flows(node):
-            verdict = self.templates().condition(node.step.if_)
+            verdict = self.templates(Site("if", node.name)).condition(node.step.if_)
             match verdict:
                 case True:
                     pass
@@ -447,7 +448,7 @@ class Pass(Work):
             self.reasons[key] = Ended(final, told(steprun, final)[0]) if final is not None else running(steprun)
             return final
         if branch.if_:
-            match self.templates().condition(branch.if_):
+            match self.templates(Site("if", f"{node.name}-{branch.name}")).condition(branch.if_):
                 case False:
                     self.reasons[key] = Ended(Phase.SKIPPED, "`if` is false")
                     return Phase.SKIPPED
@@ -480,7 +481,8 @@ class Pass(Work):
     # Child runs
 
     def _start_child(self, node: Node, state: State | None) -> None:
-        match stories.child(self.snapshot, self.story, node.step, self.place, self.templates()):
+        templates = self.templates(Site("execute-story", node.name))
+        match stories.child(self.snapshot, self.story, node.step, self.place, templates):
             case stories.Child(run=child):
                 self.children.append(child)
                 self.events.append(Event("Normal", "SubStoryRunCreated", f"created StoryRun {child.metadata.name}"))
@@ -524,4 +526,4 @@ class Pass(Work):
     # Shared
 
     def _condition_of_wait(self, node: Node) -> bool | evaluation.Failed | evaluation.Needs:
-        return self.templates().condition(str((node.step.with_ or {}).get("until") or ""))
+        return self.templates(Site("until", node.name)).condition(str((node.step.with_ or {}).get("until") or ""))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -49,6 +49,11 @@ class Needs:
     references: tuple[Mapping[str, Any], ...]
 
 
+Materialize = Callable[[Literal["condition", "object"], Any, Mapping[str, Any]], "Value | Failed | Needs"]
+"""Lets a component evaluate a template, given the mode, the template and the values that it reads. `Needs` without
+references: the component has not answered yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offloaded:
     """What is known of data that lies in storage."""
@@ -65,9 +70,24 @@ def offloaded(snapshot: RunSnapshot | StepSnapshot) -> Offloaded:
 class Templates:
     """Templates over one context: `inputs` and `steps`."""
 
-    def __init__(self, context: Mapping[str, Any], config: OperatorConfig, offloaded: Offloaded) -> None:
+    def __init__(
+        self,
+        context: Mapping[str, Any],
+        config: OperatorConfig,
+        offloaded: Offloaded,
+        materialize: Materialize | None = None,
+        *,
+        prefers_component: bool = False,
+    ) -> None:
+        """
+        Args:
+            materialize: lets a component evaluate what the controller cannot; None: nothing does.
+            prefers_component: and what it could, too (decision 8: the `with` of a step under the policy inject).
+        """
         self._context = context
         self._offloaded = offloaded
+        self._materialize = materialize
+        self._prefers_component = prefers_component
         self._policy = config.templating.offloaded_data_policy
         self._evaluator = _evaluator(
             config.templating.evaluation_timeout.total_seconds(),
@@ -85,10 +105,17 @@ class Templates:
 
     def condition(self, template: str) -> bool | Failed | Needs:
         """Whether a condition holds."""
-        found = self._answer(template, lambda context: Value(self._evaluator.condition(template, context)))
+        found = self._answer(
+            template, lambda context: Value(self._evaluator.condition(template, context)), mode="condition"
+        )
         return bool(found.value) if isinstance(found, Value) else found
 
-    def _answer(self, template: Any, evaluate: Callable[[Mapping[str, Any]], Value]) -> Value | Failed | Needs:
+    def _answer(
+        self,
+        template: Any,
+        evaluate: Callable[[Mapping[str, Any]], Value],
+        mode: Literal["condition", "object"] = "object",
+    ) -> Value | Failed | Needs:
         try:
             return evaluate(self._context)
         except ExpressionError as error:
@@ -96,6 +123,9 @@ class Templates:
                 return _failed(error)
         if self._policy == "error":
             return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
+        materialize = self._materialize
+        if materialize is not None and (self._prefers_component or not self._offloaded.can_be_read):
+            return materialize(mode, template, plain(self._read(template)))
         if not self._offloaded.can_be_read:
             return Failed("it reads offloaded data, and this operator has no storage to read it from")
         read = distinct(stored_in(self._read(template)))
@@ -105,6 +135,8 @@ class Templates:
             return Needs(missing)
         for reference in read:
             if isinstance(payload := payloads[reference[REFERENCE]], Unreadable):
+                if payload.is_too_large and materialize is not None:
+                    return materialize(mode, template, plain(self._read(template)))
                 return Failed(f"it reads offloaded data that cannot be read: {payload.message}")
         try:
             return evaluate(_hydrated(self._context, payloads))
@@ -115,9 +147,9 @@ class Templates:
 
     def _read(self, template: Any) -> dict[str, Any]:
         """The part of the context that a template reads."""
-        steps = self._context.get("steps", {})
+        steps, inputs = self._context.get("steps", {}), self._context.get("inputs")
         return {
-            "inputs": self._context.get("inputs"),
+            "inputs": inputs if any(reference.root == "inputs" for reference in references(template)) else {},
             "steps": {name: steps[name] for name in references_in(template) if name in steps},
         }
 

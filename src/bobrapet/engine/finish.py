@@ -12,6 +12,7 @@ from bobrapet.api.conditions import MAX_MESSAGE, ConditionType, shorten
 from bobrapet.api.enums import Phase
 from bobrapet.engine import evaluation
 from bobrapet.engine.graph import Block
+from bobrapet.engine.materialize import Site
 from bobrapet.engine.plans import Event
 from bobrapet.engine.status import failed_steps
 from bobrapet.engine.work import Cause, Work
@@ -86,9 +87,9 @@ def _succeed(current: Work, status: RunStatus, message: str) -> End:
         return _succeeded(status, message)
     if not _shows_what_is_read(current, spec.output):
         return End(is_early=True)
-    match current.templates().value(spec.output):
+    match current.templates(Site("story-output")).value(spec.output):
         case evaluation.Needs(references=references):
-            return End(loads=references)
+            return End(loads=references, is_early=not references)
         case evaluation.Failed(message=fault):
             return _fail(current, status, Phase.FAILED, "OutputResolutionFailed", f"output: {fault}", [])
         case evaluation.Value(value=value):

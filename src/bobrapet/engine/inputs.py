@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from bobrapet.api import labels
 from bobrapet.api.enums import Phase
 from bobrapet.api.names import compose
-from bobrapet.engine import evaluation
+from bobrapet.engine import evaluation, materialize
 from bobrapet.engine.context import steps_context
 from bobrapet.engine.graph import Graph, Node, graph_of
 from bobrapet.engine.launch import is_owned, steprun_name
@@ -37,7 +38,7 @@ class Resolved:
 
     inputs: Mapping[str, Any]
     configuration: Mapping[str, Any]
-    context: Mapping[str, Any]
+    context: Mapping[str, Any] | None
     is_complete: bool
     """Whether no template is left for the component to evaluate."""
 
@@ -54,6 +55,13 @@ class Load:
     """Offloaded values must be read first."""
 
     references: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Materialize:
+    """A component must evaluate the templates first, or does so already."""
+
+    question: materialize.Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,16 @@ def story_inputs(run: StoryRun, story: Story) -> dict[str, Any] | Fault:
     return _checked(story.spec.inputs_schema, given, "inputs", f"Story {story.metadata.name} inputsSchema")
 
 
-def resolve_step(snapshot: StepSnapshot, definition: Step, policy: StepPolicy) -> Resolved | Waiting | Load | Fault:
+def given(snapshot: StepSnapshot) -> Resolved | Fault:
+    """The inputs of a StepRun that evaluates a template for others: as they are, the template in them too (R-7.3)."""
+    assert snapshot.engram is not None
+    inputs = snapshot.step.spec.input or {}
+    return _too_large(snapshot, inputs) or Resolved(inputs, snapshot.engram.spec.with_ or {}, None, is_complete=True)
+
+
+def resolve_step(
+    snapshot: StepSnapshot, definition: Step, policy: StepPolicy
+) -> Resolved | Waiting | Load | Materialize | Fault:
     """The inputs, configuration and template context of a step that is about to start."""
     run, story, engram, template = snapshot.run, snapshot.story, snapshot.engram, snapshot.template
     assert run is not None
@@ -98,10 +115,12 @@ def resolve_step(snapshot: StepSnapshot, definition: Step, policy: StepPolicy) -
     for path in definition.requires:
         if evaluation.is_null(context, path):
             return Fault("DependencyFailed", f"requires {path}, which is missing or null")
-    templates = evaluation.Templates(context, snapshot.config, evaluation.offloaded(snapshot))
-    match templates.value(snapshot.step.spec.input or {}):
+    questions: list[materialize.Wanted] = []
+    match _templates(snapshot, context, questions).value(snapshot.step.spec.input or {}):
         case evaluation.Value(value=value):
             merged = value
+        case evaluation.Needs(references=()):
+            return Materialize(questions[0])
         case evaluation.Needs(references=references):
             return Load(references)
         case evaluation.Failed(message=message):
@@ -117,14 +136,64 @@ def resolve_step(snapshot: StepSnapshot, definition: Step, policy: StepPolicy) -
     if isinstance(inputs, Fault):
         return inputs
     configuration = _with_defaults(template.spec.config_schema, merged)
+    if (fault := _too_large(snapshot, inputs, configuration)) is not None:
+        return fault
+    return Resolved(inputs, configuration, evaluation.plain(context), is_complete=True)
+
+
+def _templates(
+    snapshot: StepSnapshot, context: Mapping[str, Any], questions: list[materialize.Wanted]
+) -> evaluation.Templates:
+    """The templates of the step's `with`. What a component must be asked is added to `questions`."""
+    run, step, config = snapshot.run, snapshot.step, snapshot.config
+    assert run is not None
+    site = materialize.Site("with", step.spec.step_id, waiting=step.metadata.name or "")
+
+    def ask(
+        mode: materialize.Mode, template: Any, variables: Mapping[str, Any]
+    ) -> evaluation.Value | evaluation.Failed | evaluation.Needs:
+        read = {name: snapshot.siblings.get(steprun_name(run, name)) for name in evaluation.references_in(template)}
+        question = materialize.wanted(
+            run,
+            site,
+            mode,
+            template,
+            variables,
+            engram=config.templating.materialize_engram,
+            sources={name: steprun for name, steprun in read.items() if steprun is not None},
+        )
+        existing = snapshot.siblings.get(question.name)
+        found = materialize.answer(existing, run, mode) if existing is not None else None
+        if found is None:
+            questions.append(question)
+            return evaluation.Needs(())
+        return found
+
+    resolves_itself = config.templating.offloaded_data_policy == "controller" or (
+        snapshot.story is not None
+        and snapshot.story.metadata.annotations.get(labels.ANNOTATION_CONTROLLER_RESOLVE, "").strip().lower() == "true"
+    )
+    return evaluation.Templates(
+        context,
+        config,
+        evaluation.offloaded(snapshot),
+        ask if snapshot.can_materialize and not resolves_itself else None,
+        prefers_component=True,
+    )
+
+
+def _too_large(snapshot: StepSnapshot, inputs: Mapping[str, Any], configuration: Any = None) -> Fault | None:
+    """Whether a process cannot take these; with storage, the controller offloads what is large."""
+    if snapshot.has_storage:
+        return None
     for name, value in (("inputs", inputs), ("configuration", configuration)):
-        if not snapshot.has_storage and (size := len(msgspec.json.encode(value))) > MAX_DELIVERED_BYTES:
+        if (size := len(msgspec.json.encode(value))) > MAX_DELIVERED_BYTES:
             return Fault(
                 "InputTooLarge",
                 f"the {name} of the step have {size} bytes; a process receives at most {MAX_DELIVERED_BYTES} "
                 "through its environment. Configure storage, so that large values are passed by reference",
             )
-    return Resolved(inputs, configuration, evaluation.plain(context), is_complete=True)
+    return None
 
 
 def _unfinished(

@@ -19,8 +19,9 @@ from bobrapet.config.storage import StorageSettings
 from bobrapet.engine.reasons import Reason, Wake
 
 if TYPE_CHECKING:
-    from bobrapet.api import StepRun, StoryRun
+    from bobrapet.api import Engram, StepRun, StoryRun
     from bobrapet.api.enums import ExitClass
+    from bobrapet.engine.materialize import Wanted
 
 Patch = Mapping[str, Any]
 """A JSON merge patch in wire names."""
@@ -79,6 +80,9 @@ class RunPlan:
     status: Patch | None = None
     """Merge patch of the run's status subresource: `{"status": {...}}`; None: nothing changed. Its resourceVersion is
     the fence: what follows happens only if the snapshot's run was the newest."""
+
+    engrams: tuple[Engram, ...] = ()
+    """Engrams to create before the StepRuns that name them, complete. AlreadyExists is success."""
 
     starts: tuple[StepRun, ...] = ()
     """StepRuns to create, complete. AlreadyExists is success."""
@@ -183,6 +187,10 @@ class StepPlan:
 
     cache_read: CacheRead | None = None
     """Read it into `StepSnapshot.cached` (None: nothing found) and plan again. Nothing else is set."""
+
+    materialize: Wanted | None = None
+    """Create its Engram and its StepRun, and wait for the answer: a component evaluates the templates of this step.
+    AlreadyExists is success, for either."""
 
     metadata: Patch | None = None
     """Merge patch of the StepRun's own labels, annotations or finalizers."""

@@ -208,6 +208,7 @@ class _Live:
             ensure_identity=bool(current.starts),
             metadata=_metadata(snapshot, place),
             status=status.patch(),
+            engrams=tuple(current.engrams),
             starts=tuple(current.starts),
             children=tuple(current.children),
             cancels=tuple(current.cancels),

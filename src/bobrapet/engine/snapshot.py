@@ -50,6 +50,8 @@ class Unreadable:
     """Stands in `payloads` for an object that can never be read, and says why."""
 
     message: str
+    is_too_large: bool = False
+    """Whether a component could read it: it is only more than the controller may hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +81,8 @@ class RunSnapshot:
     """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
     """Storage path -> the value there, or `Unreadable`, for what an earlier plan asked to `load`."""
+    can_materialize: bool = False
+    """Whether a component may evaluate templates over offloaded data: `templating.materialize-engram` is usable."""
     authoritative: bool = False
     """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`)."""
 
@@ -109,6 +113,8 @@ class StepSnapshot:
     """Whether the controller can read offloaded data; without, what reads into it fails."""
     payloads: Mapping[str, Any] = field(default_factory=dict)
     """Storage path -> the value there, or `Unreadable`, for what an earlier plan asked to `load`."""
+    can_materialize: bool = False
+    """As in `RunSnapshot`."""
     secrets: Mapping[str, bool] = field(default_factory=dict)
     """Secret of the namespace -> whether it exists, for what an earlier plan asked to `look_for`."""
     has_cache: bool = False

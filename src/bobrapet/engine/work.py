@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api.enums import Phase, StepType
-from bobrapet.engine import evaluation
+from bobrapet.engine import evaluation, materialize
 from bobrapet.engine.context import StepsContext
 from bobrapet.engine.graph import Block, Graph, Node
 from bobrapet.engine.launch import is_owned, steprun_name
@@ -19,7 +19,7 @@ from bobrapet.engine.reasons import Reason, WaitsForPayload, Wake
 from bobrapet.engine.states import State, from_api
 
 if TYPE_CHECKING:
-    from bobrapet.api import StepRun, Story, StoryRun
+    from bobrapet.api import Engram, StepRun, Story, StoryRun
     from bobrapet.engine.plans import Annotate, Delete, Event
     from bobrapet.engine.scheduling import QueuePlace
     from bobrapet.engine.snapshot import RunSnapshot
@@ -70,6 +70,7 @@ class Work:
         self.inputs, self.place, self.grace = inputs, place, grace
         self.ending = ending
         self.states: dict[str, State] = {}
+        self.engrams: list[Engram] = []
         self.starts: list[StepRun] = []
         self.children: list[StoryRun] = []
         self.cancels: list[Annotate] = []
@@ -213,7 +214,39 @@ class Work:
             self.needs_confirmation = True
         return False
 
-    def templates(self) -> evaluation.Templates:
-        """Templates over what is known at this point of the pass."""
+    def templates(self, site: materialize.Site | None = None) -> evaluation.Templates:
+        """Templates over what is known at this point of the pass.
+
+        Args:
+            site: the place of the template, where a component may evaluate it when the controller cannot.
+        """
         context = {"inputs": self.inputs, "steps": self._context.entries()}
-        return evaluation.Templates(context, self.snapshot.config, evaluation.offloaded(self.snapshot))
+        ask = None
+        if site is not None and self.snapshot.can_materialize:
+
+            def ask(mode: materialize.Mode, template: Any, variables: Mapping[str, Any]) -> evaluation.Value | Any:
+                return self._materialized(site, mode, template, variables)
+
+        return evaluation.Templates(context, self.snapshot.config, evaluation.offloaded(self.snapshot), ask)
+
+    def _materialized(
+        self, site: materialize.Site, mode: materialize.Mode, template: Any, variables: Mapping[str, Any]
+    ) -> evaluation.Value | evaluation.Failed | evaluation.Needs:
+        """What a component found; starts it when nobody has asked it yet."""
+        steps = {name: self.steprun(name) for name in evaluation.references_in(template)}
+        question = materialize.wanted(
+            self.run_object,
+            site,
+            mode,
+            template,
+            variables,
+            engram=self.snapshot.config.templating.materialize_engram,
+            sources={name: steprun for name, steprun in steps.items() if steprun is not None},
+        )
+        existing = self.snapshot.steps.get(question.name)
+        if existing is None:
+            self.engrams.append(question.engram)
+            self.starts.append(question.steprun)
+            return evaluation.Needs(())
+        found = materialize.answer(existing, self.run_object, mode)
+        return evaluation.Needs(()) if found is None else found

@@ -21,6 +21,10 @@ def map_reduce() -> list[str]:
     return _module("map_reduce")
 
 
+def materialize() -> list[str]:
+    return _module("materialize")
+
+
 def shell() -> list[str]:
     return _module("shell")
 

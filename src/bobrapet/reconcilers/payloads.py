@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from bobrapet import engine
-from bobrapet.api import StoryRun, env, labels
+from bobrapet.api import EngramTemplate, StoryRun, env, labels
 from bobrapet.api.payloads import PayloadReference
 from bobrapet.config.policy import storage_of
 from bobrapet.config.storage import StorageSettings
@@ -25,6 +25,8 @@ from bobrapet.engine.plans import JobStart, RunPlan, StepPlan
 from bobrapet.engine.reasons import Wake
 from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot, Unreadable
 from bobrapet.reconcilers.operator import Operator
+from bobrapet.runtime.client.interfaces import get_or_none
+from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.storage import (
     Budget,
     Limits,
@@ -63,7 +65,10 @@ async def plan_run(operator: Operator, snapshot: RunSnapshot) -> PlannedRun:
     """Plans a run, reads the offloaded data that the plan asks for, and plans again, until it asks for none."""
     settings = storage_of(snapshot.config, story=snapshot.story)
     namespace = snapshot.run.metadata.namespace or ""
-    snapshot = dataclasses.replace(snapshot, has_storage=operator.stores.reach(settings))
+    has_storage = operator.stores.reach(settings)
+    snapshot = dataclasses.replace(
+        snapshot, has_storage=has_storage, can_materialize=await _can_materialize(operator, has_storage)
+    )
     plan = engine.plan(snapshot, operator.clock.now())
     for _ in range(MAX_ROUNDS):
         if not plan.load:
@@ -78,9 +83,11 @@ async def plan_run(operator: Operator, snapshot: RunSnapshot) -> PlannedRun:
     return PlannedRun(snapshot, plan)
 
 
-def with_storage(operator: Operator, snapshot: StepSnapshot) -> StepSnapshot:
+async def with_storage(operator: Operator, snapshot: StepSnapshot) -> StepSnapshot:
     """The snapshot of a step that knows whether the controller reaches the step's store."""
-    return dataclasses.replace(snapshot, has_storage=operator.stores.reach(storage_of_step(snapshot)))
+    has_storage = operator.stores.reach(storage_of_step(snapshot))
+    can_materialize = await _can_materialize(operator, has_storage)
+    return dataclasses.replace(snapshot, has_storage=has_storage, can_materialize=can_materialize)
 
 
 async def loaded(operator: Operator, snapshot: StepSnapshot, references: Sequence[Mapping[str, Any]]) -> StepSnapshot:
@@ -132,6 +139,16 @@ async def offload_run_inputs(operator: Operator, run: StoryRun, settings: Storag
     return StoryRun.model_validate({**wire, "spec": {**wire["spec"], "inputs": inputs}})
 
 
+async def _can_materialize(operator: Operator, has_storage: bool) -> bool:
+    """Whether a component may be asked to evaluate templates: always where nobody else can, so that a missing template
+    is told as such; where the controller can, only when the template is installed."""
+    templating = operator.config().templating
+    if templating.offloaded_data_policy == "error" or not templating.materialize_engram:
+        return False
+    key = ObjectKey("", templating.materialize_engram)
+    return not has_storage or await get_or_none(operator.client, EngramTemplate, key) is not None
+
+
 async def _offloaded(operator: Operator, snapshot: StepSnapshot, start: JobStart) -> JobStart:
     settings = start.policy.storage.value
     if not operator.stores.reach(settings):
@@ -178,7 +195,7 @@ async def _load(
             except Retriable:
                 raise
             except PayloadTooLarge as error:
-                found[path] = Unreadable(f"{error}; let a component read it, or make it smaller")
+                found[path] = Unreadable(f"{error}; let a component read it, or make it smaller", is_too_large=True)
             except StorageError as error:
                 found[path] = Unreadable(str(error))
         return found

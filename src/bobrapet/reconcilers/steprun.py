@@ -25,7 +25,8 @@ from bobrapet.workloads.environment import encode
 from bobrapet.workloads.job import Workload, build_job
 
 RBAC: Final = (
-    Rule("runs.bubustack.io", ("stepruns",), (*READ, "patch")),
+    Rule("runs.bubustack.io", ("stepruns",), (*READ, "create", "patch")),
+    Rule("bubustack.io", ("engrams",), ("create",)),  # the one that evaluates templates, where it is missing
     Rule("runs.bubustack.io", ("stepruns/status",), PATCH_STATUS),
     Rule("runs.bubustack.io", ("stepruns/finalizers",), ("update",)),
     Rule("batch", ("jobs",), (*READ, "create", "delete")),
@@ -66,7 +67,7 @@ class StepRunReconciler:
         return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, step: StepRun) -> StepPlan:
-        snapshot = payloads.with_storage(self._operator, await step_snapshot(self._operator, step))
+        snapshot = await payloads.with_storage(self._operator, await step_snapshot(self._operator, step))
         plan = engine.plan(snapshot, self._operator.clock.now())
         try:
             while plan.is_question:
@@ -114,6 +115,9 @@ class StepRunReconciler:
         fence = apply.Fence(client, step, self._operator.echoes)
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
+        if plan.materialize is not None:
+            await apply.create(client, plan.materialize.engram)
+            await apply.create(client, plan.materialize.steprun)
         if plan.start is not None:
             try:
                 is_new = await self._start(snapshot, plan.start)

@@ -29,6 +29,7 @@ RBAC: Final = (
     Rule("runs.bubustack.io", ("storyruns/status",), PATCH_STATUS),
     Rule("runs.bubustack.io", ("storyruns/finalizers",), ("update",)),
     Rule("bubustack.io", ("stories", "engrams"), READ),
+    Rule("bubustack.io", ("engrams",), ("create",)),  # the one that evaluates templates, where it is missing
     Rule("catalog.bubustack.io", ("engramtemplates",), READ),
     Rule("policy.bubustack.io", ("referencegrants",), READ),
 )
@@ -97,6 +98,7 @@ class StoryRunReconciler:
         fence = apply.Fence(client, run, self._operator.echoes if not plan.children else None)
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
+        await apply.each(plan.engrams, lambda needed: apply.create(client, needed))
         await apply.each([*plan.starts, *plan.children], lambda child: apply.create(client, child))
 
         async def ask_to_end(change: Annotate) -> None:

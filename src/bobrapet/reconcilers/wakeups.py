@@ -29,6 +29,12 @@ def step_of_pod(pod: Any) -> list[Request]:
     return [Request(pod.metadata.namespace or "", name)] if name and labels.STEPRUN in found else []
 
 
+def step_of_answer(step: Any) -> list[Request]:
+    """The StepRun that waits for one that evaluates its templates."""
+    name = (step.metadata.annotations or {}).get(labels.ANNOTATION_MATERIALIZE_FOR)
+    return [Request(step.metadata.namespace or "", name)] if name else []
+
+
 class WakeUps:
     """Mappings that have to look something up in the cache."""
 

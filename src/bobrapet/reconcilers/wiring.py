@@ -164,6 +164,7 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
             enqueue_requests_from_map_func(wakeups.step_of_pod),
             Funcs(create=watches.pod_tells, update=watches.pod_changed),
         )
+        .watches(RawStepRun, enqueue_requests_from_map_func(wakeups.step_of_answer), Funcs(update=watches.step_changed))
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
         .with_options(_options(operator, operator.config().rates.steprun))

@@ -17,7 +17,7 @@ from bobrapet.api.enums import ExitClass, Phase, WorkloadMode
 from bobrapet.api.timestamps import format_time
 from bobrapet.config import policy as execution_policy
 from bobrapet.config.tls import tls_secret
-from bobrapet.engine import cache, inputs
+from bobrapet.engine import cache, inputs, materialize
 from bobrapet.engine.graph import find_step
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Annotate, CacheRead, CacheWrite, Delete, Event, JobStart, StepPlan
@@ -141,7 +141,8 @@ class _Machine:
             return self._wait(WaitsForReference("StoryRun", self._step.spec.story_run_ref.name))
         if snapshot.story is None:
             return self._wait(WaitsForReference("Story", snapshot.run.spec.story_ref.name))
-        if self._definition is None:
+        for_others = materialize.is_materialize(self._step)
+        if self._definition is None and not for_others:
             return self.fail(
                 "InvalidConfiguration",
                 f'Story "{snapshot.story.metadata.name}" has no step "{self._step.spec.step_id}" any more',
@@ -158,17 +159,26 @@ class _Machine:
             return self._without_secret(tls) if tls in snapshot.secrets else StepPlan(look_for=(tls,))
         if self._ready_reason() == JOB_NOT_CREATED and self._now >= self._patience():
             return self.fail(JOB_NOT_CREATED, self._ready_message(), event=JOB_NOT_CREATED)
-        match inputs.resolve_step(snapshot, self._definition, self._policy):
+        resolved = inputs.given(snapshot) if for_others else self._resolved()
+        match resolved:
             case inputs.Waiting(on=names):
                 return self._wait(WaitsFor(names))
             case inputs.Load(references=wanted):
                 return StepPlan(load=wanted, reason=Starting())
+            case inputs.Materialize(question=question):
+                plan = self._wait(WaitsFor((question.name,)))
+                is_asked = question.name in snapshot.siblings
+                return plan if is_asked else dataclasses.replace(plan, materialize=question)
             case inputs.Fault(reason=reason, message=message):
                 return self.fail(reason, message)
-            case inputs.Resolved() as resolved:
+            case inputs.Resolved():
                 return self._reuse_or_run(resolved, restart=restart)
             case other:
                 assert_never(other)
+
+    def _resolved(self) -> inputs.Resolved | inputs.Waiting | inputs.Load | inputs.Materialize | inputs.Fault:
+        assert self._definition is not None
+        return inputs.resolve_step(self._snapshot, self._definition, self._policy)
 
     def _reuse_or_run(self, resolved: inputs.Resolved, *, restart: bool) -> StepPlan:
         """Takes the output of an earlier run, when the policy allows it and there is one; else starts the process."""
