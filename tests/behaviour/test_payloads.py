@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.behaviour.builders import step, story, storyrun
 from tests.behaviour.cluster import Object
-from tests.behaviour.worlds import World
+from tests.behaviour.worlds import ROOT, World
 
 POLICY = {"storage": {"file": {"volumeClaimName": "payloads"}}}
 SIZE = 300_000  # above what a StepRun, and what one environment variable can hold
@@ -70,6 +71,30 @@ def test_conditions_and_the_output_of_a_story_read_offloaded_data(world: World, 
         "many": "Succeeded",
         "few": "Skipped",
     }
+
+
+def test_functions_over_offloaded_data_are_evaluated_by_a_component(world: World, namespace: str) -> None:
+    world.cluster.apply(yaml.safe_load((ROOT / "manifests/engrams/materialize.yaml").read_text()))
+    try:
+        run = finish(
+            world,
+            namespace,
+            step("make", "produce", with_={"size": SIZE}),
+            step("use", "consume", with_={"text": "{{ steps.make.output.text | upper }}", "n": "{{ len inputs }}"}),
+            output={"found": "{{ steps.use.output.found }}"},
+        )
+    finally:
+        world.cluster.delete("EngramTemplate", "", "materialize")
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert run["status"]["output"] == {"found": {"text": SIZE}}
+    (asked,) = (
+        found
+        for found in world.cluster.list("StepRun", namespace)
+        if found["metadata"]["labels"].get("bubustack.io/materialize") == "true"
+    )
+    assert asked["metadata"]["name"].startswith("r-materialize-with-use-")
+    assert asked["status"]["output"]["result"]["text"]["$bubuStorageRef"].startswith(f"outputs/{namespace}/r-mat")
+    assert set(run["status"]["stepStates"]) == {"make", "use"}
 
 
 def test_the_log_of_a_step_is_kept_with_its_payloads(world: World, namespace: str) -> None:
