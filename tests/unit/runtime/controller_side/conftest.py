@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.clock import FakeClock, settle
+from bobrapet.runtime.envtest import Environment, Options
+from bobrapet.runtime.rest.client import RestClient
 
 
 @pytest.fixture
@@ -23,3 +27,21 @@ async def no_task_leaks() -> AsyncIterator[None]:
     await settle()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"tasks left running: {left}"
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    """A control plane of this module's own, because it suffers."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets:
+        if os.environ.get("CI") == "true":
+            pytest.fail("KUBEBUILDER_ASSETS is not set; hack/envtest prints what belongs there")
+        pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane")
+    with Environment(Options(assets=assets, controllers=False, start_timeout=60)) as started:
+        yield started
+
+
+@pytest.fixture
+async def writer(environment: Environment) -> AsyncIterator[ApiClient]:
+    async with ApiClient(RestClient(environment.config)) as client:
+        yield client

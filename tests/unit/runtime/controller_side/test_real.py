@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.client.patch import merge_from
 from bobrapet.runtime.cluster import Cluster
-from bobrapet.runtime.envtest import Environment, Options
+from bobrapet.runtime.envtest import Environment
 from bobrapet.runtime.leaderelection.resourcelock.leaselock import Lease
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.interface import Lines
@@ -34,24 +33,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 ConfigMap = Unstructured.of("v1", "ConfigMap")
 OBJECTS = 2000
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[Environment]:
-    """A control plane of this module's own, because it suffers."""
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if not assets:
-        if os.environ.get("CI") == "true":
-            pytest.fail("KUBEBUILDER_ASSETS is not set; hack/envtest prints what belongs there")
-        pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane")
-    with Environment(Options(assets=assets, controllers=False, start_timeout=60)) as started:
-        yield started
-
-
-@pytest.fixture
-async def writer(environment: Environment) -> AsyncIterator[ApiClient]:
-    async with ApiClient(RestClient(environment.config)) as client:
-        yield client
 
 
 @pytest.fixture

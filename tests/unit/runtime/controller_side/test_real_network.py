@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.clock import REAL_CLOCK, Clock, FakeClock
 from bobrapet.runtime.controller.controller import Options as ControllerOptions
 from bobrapet.runtime.controller.name import forget_names
-from bobrapet.runtime.envtest import Environment, Options
+from bobrapet.runtime.envtest import Environment
 from bobrapet.runtime.leaderelection.resourcelock.leaselock import Lease
 from bobrapet.runtime.metrics.server import Options as MetricsOptions
 from bobrapet.runtime.reconcile import Request, Result
@@ -36,23 +35,6 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 ConfigMap = Unstructured.of("v1", "ConfigMap")
 Namespace = Unstructured.of("v1", "Namespace")
 numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[Environment]:
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if not assets:
-        if os.environ.get("CI") == "true":
-            pytest.fail("KUBEBUILDER_ASSETS is not set; hack/envtest prints what belongs there")
-        pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane")
-    with Environment(Options(assets=assets, controllers=False, start_timeout=60)) as started:
-        yield started
-
-
-@pytest.fixture
-async def writer(environment: Environment) -> AsyncIterator[ApiClient]:
-    async with ApiClient(RestClient(environment.config)) as client:
-        yield client
 
 
 @pytest.fixture
