@@ -11,25 +11,25 @@ import base64
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from bobrapet.sdk.errors import EnvironmentInvalid
 
 _ACCOUNT = "var/run/secrets/kubernetes.io/serviceaccount"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """Enough to make one connection. `token` is asked for every request: a projected token is renewed in place."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None
     prefix: str = ""
-    token: Callable[[], str | None] = field(repr=False, default=lambda: None)
+    token: Callable[[], str | None] = lambda: None
 
 
 def find_credentials(environ: Mapping[str, str]) -> Credentials:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,8 +17,7 @@ _BATCH = frozenset({"", "job", "batch", "hybrid"})
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on", "debug"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepIdentity:
+class StepIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """Which step of which run this process is."""
 
     namespace: str
@@ -38,22 +36,20 @@ class StepIdentity:
         return f"{self.namespace}/{self.step_run}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of JSON that may stand in a StepRun's status for one signal and for the details of one effect."""
 
     signal_payload: int = 8192
     effect_details: int = 8192
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """A step's surroundings, read once at the start."""
 
     step: StepIdentity
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = {}
+    config: Mapping[str, Any] = {}
+    secrets: Mapping[str, Secret] = {}
     timeout: float = DEFAULT_STEP_TIMEOUT
     """Seconds that the whole component may take."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
+
+import msgspec
 
 from bobrapet.sdk.durations import format_duration
 from bobrapet.sdk.errors import EngramError, Interrupted
@@ -20,18 +21,16 @@ EXIT_UNREPORTED = 200
 _RETRYABLE = frozenset({"retry", "rateLimited"})
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     output: Mapping[str, Any]
 
-    phase = "Succeeded"
-    exit_code = EXIT_SUCCESS
-    retryable = True
+    phase: ClassVar[str] = "Succeeded"
+    exit_code: ClassVar[int] = EXIT_SUCCESS
+    retryable: ClassVar[bool] = True
     """Running again is the only way to a result, when this one cannot be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     error: Mapping[str, Any]
     """A structured error, version v1."""
 

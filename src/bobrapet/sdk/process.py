@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any, TextIO
@@ -167,6 +166,8 @@ def _diagnosis(error: Exception, structured: Mapping[str, Any]) -> dict[str, Any
     fields = {"error": structured["message"], "exitClass": structured["exitClass"]}
     if "code" in structured:
         return fields | {"code": structured["code"]}
+    import traceback  # only a bug needs it
+
     return fields | {"traceback": "".join(traceback.format_exception(error))}
 
 

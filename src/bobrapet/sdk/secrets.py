@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bobrapet.sdk.errors import EnvironmentInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PREFIX = "BUBU_SECRET_"
 _MAX_FILES = 256
@@ -68,6 +71,8 @@ def _entries(name: str, marker: str, environ: Mapping[str, str]) -> dict[str, st
 
 
 def _files(name: str, target: str) -> dict[str, str]:
+    from pathlib import Path  # a component without secrets in files does not pay for it
+
     root = Path(target)
     if root.is_file():
         return {root.name: _read(name, root)}
@@ -87,6 +92,8 @@ def _files(name: str, target: str) -> dict[str, str]:
 
 def _inside(root: Path) -> Iterator[Path]:
     """Files under `root`. A kubelet shows each key as a symlink into a hidden, dated directory: the link is the key."""
+    from pathlib import Path
+
     real_root = root.resolve()
     for directory, folders, files in os.walk(root):
         folders[:] = sorted(folder for folder in folders if not folder.startswith(".."))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +19,7 @@ from bobrapet.sdk.errors import EnvironmentInvalid, OutputInvalid, StorageFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bobrapet.sdk.environment import StepIdentity
     from bobrapet.storage import Limits, Retries, SchemaIdentity, Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class ApiServer:
 
 
 @contextmanager
-def serve(step_run: FakeStepRun) -> Iterator[ApiServer]:
+def serve(step_run: FakeStepRun, *, tls: ssl.SSLContext | None = None) -> Iterator[ApiServer]:
     api = ApiServer(step_run)
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,8 +96,10 @@ def serve(step_run: FakeStepRun) -> Iterator[ApiServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    api.url = f"http://127.0.0.1:{server.server_port}"
+    api.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     try:
         yield api
     finally:
