@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,16 @@ def served(server: Any) -> Iterator[Any]:
         thread.join()
 
 
+def files() -> ThreadingHTTPServer:
+    """Serves the data of the examples."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=EXAMPLES / "data"))
+
+
 def paused(run: Object) -> bool:
     return bool(run.get("status", {}).get("stepStates", {}).get("approve", {}).get("phase") == "Paused")
 
@@ -73,6 +85,27 @@ def test_a_large_order_waits_for_its_approval_and_a_broken_connection_charges_no
     claims = world.cluster.list("EffectClaim", namespace)
     assert [claim["spec"]["completionStatus"] for claim in claims] == ["completed"]
     assert claims[0]["metadata"]["ownerReferences"][0]["name"] == "r-charge"
+
+
+def test_a_report_goes_through_the_payload_store_and_the_second_one_comes_from_the_cache(
+    world: World, namespace: str
+) -> None:
+    apply(world, namespace, ROOT / "manifests/engrams", EXAMPLES / "earthquake-report")
+    with served(files()) as server:
+        inputs = {"url": f"http://127.0.0.1:{server.server_port}/earthquakes.json"}
+        runs = []
+        for name in ("first", "second"):
+            world.cluster.apply(storyrun(name, namespace, "earthquake-report", inputs))
+            runs.append(world.cluster.wait_run(namespace, name)["status"])
+    assert [run["phase"] for run in runs] == ["Succeeded", "Succeeded"], runs
+    assert runs[0]["output"]["report"] == runs[1]["output"]["report"]
+    assert runs[0]["output"]["downloaded"]["$bubuStorageRef"] == f"outputs/{namespace}/first-fetch/body.json"
+    marks = [
+        world.cluster.get("StepRun", namespace, f"{name}-summarize")["metadata"]["annotations"]
+        for name in ("first", "second")
+    ]
+    assert [mark["cache.bubustack.io/status"] for mark in marks] == ["stored", "hit"]
+    assert world.cluster.find("Job", namespace, "second-summarize") is None
 
 
 def test_companies_are_enriched_two_at_a_time_by_a_register_that_fails_and_limits(world: World, namespace: str) -> None:

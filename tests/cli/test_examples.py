@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.behaviour.test_examples import module, served
+from tests.behaviour.test_examples import files, module, served
 from tests.behaviour.worlds import ROOT
 from tests.cli.conftest import Terminal
 
@@ -61,6 +61,28 @@ def test_enrichment_does_what_its_page_shows(terminal: Terminal) -> None:
     with served(module("enrichment", "server").Register()) as register:
         done = terminal.run(*(word.replace("http://127.0.0.1:8090", register.url) for word in command[1:]))
     assert (done.code, done.stdout) == (0, printed), done.stderr
+
+
+def test_the_earthquake_report_does_what_its_page_shows_and_is_cached(terminal: Terminal, tmp_path: Path) -> None:
+    page = EXAMPLES / "earthquake-report/README.md"
+    (serve, _), (command, printed), (ls, names) = session(page, "## The first run")
+    assert serve[1:3] == ["-m", "http.server"]
+    state = tmp_path / "state"
+    with served(files()) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        words = [word.replace("http://127.0.0.1:8091", address) for word in command[1:]]
+        words[words.index("state")] = str(state)
+        first = terminal.run(*words)
+        assert ls[0] == "ls"
+        stored = sorted(path.name for path in (tmp_path / ls[1]).iterdir())
+        words[words.index("first")] = "second"
+        second = terminal.run(*words)
+    assert (first.code, first.stdout) == (0, printed), first.stderr
+    assert stored == names.split()
+    assert (second.code, second.output["report"]) == (0, first.output["report"]), second.stderr
+    payloads = state / "claims/default/payloads"
+    assert (payloads / "default/logs/first/summarize").is_dir()
+    assert not (payloads / "default/logs/second/summarize").exists(), "no process ran for it"
 
 
 def test_the_templates_of_order_approval_are_those_of_its_code(terminal: Terminal) -> None:
