@@ -1,7 +1,8 @@
 """The two worlds of the behaviour tests, each as a user starts it: processes, and a kubeconfig to talk to them.
 
 - embedded: `bobrapet dev`, everything in one process.
-- envtest: the real etcd, kube-apiserver and kube-controller-manager, with our manager and node as processes.
+- envtest: the real etcd, kube-apiserver and kube-controller-manager, with our manager and node as processes. The manager
+  is its own ServiceAccount there and may do what manifests/rbac says, so every behaviour proves these rights.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from bobrapet.api.crds import crd_manifests
 from bobrapet.runtime.envtest import Environment, install_crds
 from bobrapet.runtime.envtest import Options as EnvironmentOptions
+from tests.behaviour import rights
 from tests.behaviour.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +45,7 @@ IMAGES = [
     f"--image=example/shop={sys.executable} {ROOT / 'examples/order-approval/shop.py'}",
 ]
 START_TIMEOUT = 60
-OPERATOR = "bobrapet-operator"
+OPERATOR = rights.ACCOUNT
 AUDIT_POLICY = """
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -142,7 +144,9 @@ def envtest(folder: Path) -> Iterator[World]:
     with ExitStack() as stack:
         environment = stack.enter_context(real_control_plane(folder))
         admin = environment.kubeconfig(folder / "kubeconfig")
-        operator = environment.kubeconfig(folder / "operator", environment.add_user(OPERATOR, "system:masters"))
+        cluster = stack.enter_context(Cluster(admin))
+        rights.grant(cluster)
+        operator = rights.kubeconfig(cluster, environment, folder / "operator")
         stack.enter_context(
             process(
                 bobrapet(
@@ -159,7 +163,7 @@ def envtest(folder: Path) -> Iterator[World]:
         stack.enter_context(process(node, folder / "node.log"))
         yield World(
             "envtest",
-            stack.enter_context(Cluster(admin)),
+            cluster,
             folder,
             folder / "node" / "claims",
             folder / "audit.log",
