@@ -197,3 +197,25 @@ def test_importing_the_runtime_is_cheap_and_loads_no_kubernetes_library() -> Non
         "assert not [m for m in sys.modules if m.startswith('kubernetes_asyncio')]\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+async def test_the_token_of_an_auth_provider_is_asked_of_the_library(tmp_path: Path) -> None:
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(yaml.safe_dump(value, default_flow_style=True).encode()).decode().rstrip("=")
+
+    claims = base64.urlsafe_b64encode(b'{"exp": 9999999999}').decode().rstrip("=")
+    token = f"{part({'alg': 'none'})}.{claims}.x"
+    provider = {"name": "oidc", "config": {"id-token": token, "client-id": "c", "idp-issuer-url": "https://idp"}}
+    config = load_kubeconfig(str(kubeconfig(tmp_path / "config", user={"auth-provider": provider})))
+    assert config.token_source is not None
+    assert await config.token_source(False) == token
+
+
+def test_reading_a_kubeconfig_loads_no_kubernetes_library(tmp_path: Path) -> None:
+    path = kubeconfig(tmp_path / "config")
+    program = (
+        "import sys\nfrom bobrapet.runtime.client.config import load_kubeconfig\n"
+        f"load_kubeconfig({str(path)!r})\n"
+        "assert not [m for m in sys.modules if m.startswith('kubernetes_asyncio')]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

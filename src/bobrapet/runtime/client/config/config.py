@@ -1,7 +1,8 @@
 """Where the configuration of a client comes from: flag, environment, pod, home (spec runtime CLI-18).
 
-The loaders of kubernetes-asyncio know the formats; importing them takes half a second, so they are imported when one is
-needed. Programs run by the user for credentials, and files that change, are then handled by `runtime.rest`.
+Files are read here. What kubernetes-asyncio knows better, the tokens of the old `auth-provider` entries, is left to it,
+and it is imported only for them: that takes 859 modules, a second of CPU and 60 MB. Programs run by the user for
+credentials, and files that change, are then handled by `runtime.rest`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bobrapet.runtime.errors import ConfigError, CredentialError
 from bobrapet.runtime.rest.config import ExecConfig, RestConfig
 
 RECOMMENDED_HOME_FILE = "~/.kube/config"
+
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where a kubelet mounts the token of a pod and the certificate of its API server."""
 
 PROVIDER_TOKEN_PERIOD = 60.0
 """Seconds between two looks at whether the token of an auth-provider entry has expired."""
@@ -58,51 +64,76 @@ def get_config(
 
 def load_in_cluster(environ: Mapping[str, str] | None = None, *, folder: str | None = None) -> RestConfig:
     """The configuration of a pod, from its environment and its mounted service account."""
-    from kubernetes_asyncio.client import Configuration
-    from kubernetes_asyncio.config import ConfigException, incluster_config
-
-    token_file, ca_file = incluster_config.SERVICE_TOKEN_FILENAME, incluster_config.SERVICE_CERT_FILENAME
-    if folder is not None:
-        token_file, ca_file = str(Path(folder) / "token"), str(Path(folder) / "ca.crt")
-    found = Configuration()
-    loader = incluster_config.InClusterConfigLoader(
-        token_filename=token_file,
-        cert_filename=ca_file,
-        environ=dict(os.environ if environ is None else environ),
-    )
-    try:
-        loader.load_and_set(found)
-    except ConfigException as error:
-        raise ConfigError(f"this is no pod with a service account: {error}") from error
+    environ = os.environ if environ is None else environ
+    host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        raise ConfigError("this is no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
+    token_file, ca_file = (Path(folder or SERVICE_ACCOUNT) / name for name in ("token", "ca.crt"))
+    for file in (token_file, ca_file):
+        try:
+            content = file.read_text()
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"this is no pod with a service account: {error}") from error
+        if not content.strip():
+            raise ConfigError(f"this is no pod with a service account: {file} is empty")
+    address = f"[{host}]" if ":" in host else host
     # Both files are renewed by the kubelet; the paths are kept so that they are read again.
-    return RestConfig(host=str(found.host), ca_file=ca_file, token_file=token_file)
+    return RestConfig(host=f"https://{address}:{port}", ca_file=str(ca_file), token_file=str(token_file))
 
 
 def load_kubeconfig(paths: str, *, context: str | None = None) -> RestConfig:
     """The configuration of a context (default: the current one) of a kubeconfig, or of several joined by `:`."""
-    from kubernetes_asyncio.config import ConfigException, kube_config
-
     try:
-        merged = kube_config.KubeConfigMerger(paths).config
-        if merged is None:
-            raise ConfigError(f"kubeconfig {paths}: no such file")
-        name = context or merged.value.get("current-context")
+        merged = _Kubeconfig.read(paths)
+        name = context or merged.current_context
         if not name:
             raise ConfigError(f"kubeconfig {paths}: no current-context is set; name a context")
-        entry: Any = merged["contexts"].get_with_name(name)
-        chosen = entry["context"]
-        cluster = _Entry.of(merged["clusters"].get_with_name(chosen["cluster"]), "cluster")
-        user_name = chosen.safe_get("user")
-        user = _Entry.of(merged["users"].get_with_name(user_name) if user_name else None, "user")
+        chosen = merged.entry("contexts", name).value
+        cluster = merged.entry("clusters", chosen["cluster"])
+        user = merged.entry("users", chosen["user"]) if chosen.get("user") else _Entry({}, "")
         config = _cluster_config(cluster)
         _add_user(config, cluster, user)
         if "auth-provider" in user.value:
-            config.token_source = _ProviderTokens(kube_config.KubeConfigLoader(merged, active_context=name))
-    except ConfigException as error:
-        raise ConfigError(f"kubeconfig {paths}: {error}") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+            config.token_source = _ProviderTokens(paths, name)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, yaml.YAMLError) as error:
         raise ConfigError(f"kubeconfig {paths} cannot be used: {error}") from error
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class _Kubeconfig:
+    """Files joined as kubectl joins them: of two entries of one name the first counts, and so does the first context."""
+
+    entries: Mapping[tuple[str, str], _Entry]
+    """Section and name -> entry."""
+
+    current_context: str | None
+
+    @classmethod
+    def read(cls, paths: str) -> _Kubeconfig:
+        files = [Path(path).expanduser() for path in paths.split(os.pathsep) if path]
+        found = [file for file in files if file.exists()]
+        if not found:
+            raise ConfigError(f"kubeconfig {paths}: no such file")
+        entries: dict[tuple[str, str], _Entry] = {}
+        current = None
+        for file in found:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ConfigError(f"kubeconfig {file}: empty, or no mapping")
+            current = current or content.get("current-context")
+            for section, what in (("clusters", "cluster"), ("contexts", "context"), ("users", "user")):
+                for each in content.get(section) or ():
+                    entry = _Entry(each.get(what) or {}, str(file.absolute().parent))
+                    entries.setdefault((section, str(each["name"])), entry)
+        return cls(entries, current)
+
+    def entry(self, section: str, name: str) -> _Entry:
+        """Raises `ValueError` when there is none."""
+        try:
+            return self.entries[section, str(name)]
+        except KeyError:
+            raise ValueError(f"{section} has no entry with the name {name}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +142,6 @@ class _Entry:
 
     value: dict[str, Any]
     folder: str
-
-    @classmethod
-    def of(cls, node: Any, what: str) -> _Entry:
-        if node is None:
-            return cls({}, "")
-        return cls(node.value.get(what) or {}, os.path.dirname(os.path.abspath(node.path)) if node.path else "")
 
     def text(self, key: str) -> str | None:
         value = self.value.get(key)
@@ -183,21 +208,33 @@ def _impersonation(user: _Entry) -> tuple[tuple[str, str], ...]:
 class _ProviderTokens:
     """Tokens of an `auth-provider` entry (oidc, gcp). The library renews them when it finds them expired."""
 
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
+    def __init__(self, paths: str, context: str) -> None:
+        self._paths = paths
+        self._context = context
+        self._loader: Any = None
         self._checked_at: float | None = None
         self._token: str | None = None
 
     async def __call__(self, force: bool) -> str | None:
         now = time.monotonic()
         if force or self._checked_at is None or now - self._checked_at > PROVIDER_TOKEN_PERIOD:
-            from kubernetes_asyncio.client import Configuration
-
-            found = Configuration()
-            try:
-                await self._loader.load_and_set(found)
-            except Exception as error:  # the library lets errors of many kinds through
-                raise CredentialError(f"auth-provider {self._loader.provider}: {error}") from error
-            self._token = (found.api_key.get("BearerToken") or "").removeprefix("Bearer ") or None
+            self._token = await self._load()
             self._checked_at = now
         return self._token
+
+    async def _load(self) -> str | None:
+        try:
+            from kubernetes_asyncio.client import Configuration
+            from kubernetes_asyncio.config import kube_config
+        except ImportError as error:
+            raise CredentialError("auth-provider: needs the package kubernetes-asyncio") from error
+        found = Configuration()
+        try:
+            if self._loader is None:
+                merged = kube_config.KubeConfigMerger(self._paths).config
+                self._loader = kube_config.KubeConfigLoader(merged, active_context=self._context)
+            await self._loader.load_and_set(found)
+        except Exception as error:  # the library lets errors of many kinds through
+            provider = getattr(self._loader, "provider", "")
+            raise CredentialError(f"auth-provider {provider}: {error}") from error
+        return (found.api_key.get("BearerToken") or "").removeprefix("Bearer ") or None
