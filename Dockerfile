@@ -20,7 +20,7 @@ ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH}
 
 FROM source AS engram-root
 ARG ENGRAM
-RUN python3 hack/image/make_root "${ENGRAM:?one of http_client, json_transform}" /root-of-image
+RUN python3 hack/image/make_root "${ENGRAM:?a module of bobrapet.engrams}" /root-of-image
 
 FROM source AS manager-root
 RUN python3 hack/image/make_root manager /root-of-image
