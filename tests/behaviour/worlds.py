@@ -1,8 +1,8 @@
 """The two worlds of the behaviour tests, each as a user starts it: processes, and a kubeconfig to talk to them.
 
 - embedded: `bobrapet dev`, everything in one process.
-- envtest: the real etcd, kube-apiserver and kube-controller-manager, with our manager and node as processes. The manager
-  is its own ServiceAccount there and may do what manifests/rbac says, so every behaviour proves these rights.
+- envtest: the real etcd, kube-apiserver and kube-controller-manager, with our manager and node as processes. The
+  manager is its own ServiceAccount there and may do what manifests/rbac says: every behaviour proves these rights.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def load_kubeconfig(paths: str, *, context: str | None = None) -> RestConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Kubeconfig:
-    """Files joined as kubectl joins them: of two entries of one name the first counts, and so does the first context."""
+    """Files joined as kubectl joins them: of two entries of one name the first counts, and the first context does."""
 
     entries: Mapping[tuple[str, str], _Entry]
     """Section and name -> entry."""
