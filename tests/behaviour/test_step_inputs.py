@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,3 +193,25 @@ def test_a_missing_tls_secret_keeps_the_step_pending_until_it_is_there(
     assert world.cluster.find("Job", namespace, "r-a") is None
     world.cluster.apply(secret("certificates", namespace, **{"tls.crt": "c", "tls.key": "k", "ca.crt": "a"}))
     assert world.cluster.wait_run(namespace, "r")["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.spec("workloads-39")
+def test_a_second_run_with_equal_inputs_reuses_the_output(world: World, namespace: str, calls: Path) -> None:
+    execution = {"cache": {"mode": "readWrite", "ttlSeconds": 600}}
+    counted = step("a", "counted", with_={"calls": str(calls), "n": "{{ inputs.n }}"}, execution=execution)
+    policy = {"storage": {"file": {"volumeClaimName": "cache"}}}
+    world.cluster.apply(story("s", namespace, counted, policy=policy))
+    found = {}
+    for name, number in (("r1", 1), ("r2", 1), ("r3", 2)):
+        world.cluster.create(storyrun(name, namespace, "s", {"n": number}))
+        run = world.cluster.wait_run(namespace, name)
+        assert run["status"]["phase"] == "Succeeded", run["status"]
+        marked = world.cluster.wait("StepRun", namespace, f"{name}-a", lambda s: cache_status(s) != "", timeout=10)
+        found[name] = (cache_status(marked), marked["status"]["output"])
+    assert found == {"r1": ("stored", {"done": True}), "r2": ("hit", {"done": True}), "r3": ("stored", {"done": True})}
+    assert calls.read_text().split() == ["r1-a", "r3-a"]
+    assert world.cluster.find("Job", namespace, "r2-a") is None
+
+
+def cache_status(obj: Object) -> str:
+    return str(obj["metadata"].get("annotations", {}).get("cache.bubustack.io/status", ""))

@@ -488,6 +488,7 @@ class _Machine:
             status=self._status.patch(),
             deletes=self._delete_job() if delete else (),
             events=events,
+            wake_at=self._now if phase is Phase.SUCCEEDED and self._cache_place() is not None else None,
             reason=Ended(phase, message if phase is not Phase.SUCCEEDED else ""),
         )
 
@@ -533,11 +534,8 @@ class _Machine:
 
     def _cache_write(self) -> CacheWrite | None:
         """What the success leaves to later runs; again after a crash, until it is marked as stored."""
-        store, output = self._policy.storage.value, self._step.status.output
-        place = cache.recorded_place(self._step, self._snapshot.engram)
-        if place is None or not place.is_written or store is None or not self._snapshot.has_cache:
-            return None
-        if not output or not cache.may_be_stored(output):
+        place, store, output = self._cache_place(), self._policy.storage.value, self._step.status.output
+        if place is None or store is None or not output or not cache.may_be_stored(output):
             return None
         metadata = self._step.metadata
         mark = {"metadata": {"annotations": {labels.ANNOTATION_CACHE_STATUS: cache.STORED}}}
@@ -547,6 +545,11 @@ class _Machine:
             cache.entry(output, place.ttl_seconds, self._now),
             Annotate("StepRun", metadata.name or "", metadata.uid, mark),
         )
+
+    def _cache_place(self) -> cache.Place | None:
+        """Where the output of this step shall be stored, if nothing was stored or found there yet."""
+        place = cache.recorded_place(self._step, self._snapshot.engram)
+        return place if place is not None and place.is_written and self._snapshot.has_cache else None
 
     def _deletion(self) -> StepPlan:
         """Owner references clean up by themselves; only a finalizer that is there must be let go at the right time."""
