@@ -38,6 +38,11 @@ class StorageSettings:
     problem: str = ""
     """Why it cannot be used; empty: it can."""
 
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether what is stored ends with the pod that stored it."""
+        return self.provider == "file" and not self.volume_claim_name
+
 
 def operator_storage(config: OperatorConfig) -> StorageSettings | None:
     """The operator's default store; one that is only half configured is none (R-13.2)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -170,6 +171,22 @@ def test_inputs_that_no_process_can_receive_fail_with_the_way_out() -> None:
     world.end("a", x="y" * 130_000).reconcile()
     world.reconcile_step("b")
     assert world.step_ready("b") == "InputTooLarge"
+
+
+@pytest.mark.parametrize("asked_by", ["run", "step"])
+def test_the_size_of_what_a_step_sees_is_written_down_when_somebody_asks(asked_by: str) -> None:
+    world = World(story("a", step("b: needs a")), inputs={"n": 1})
+    world.reconcile()
+    world.end("a", text="x" * 100).reconcile()
+    target = world.run if asked_by == "run" else world.steps["r1-b"]
+    world.patch(target, {"metadata": {"annotations": {"bubustack.io/debug-template-context": "yes"}}})
+    world.reconcile_step("b")
+    annotations = world.steps["r1-b"].metadata.annotations
+    assert int(annotations["bubustack.io/template-context-size"]) > 100
+    summary = json.loads(annotations["bubustack.io/template-context-summary"])
+    assert summary["inputs"] == len('{"n":1}')
+    assert summary["steps"]["a"] > 100
+    assert "xxx" not in annotations["bubustack.io/template-context-summary"]
 
 
 # Exits and retries

@@ -35,6 +35,7 @@ from bobrapet.engine.reasons import (
 from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
 from bobrapet.engine.states import moment
 from bobrapet.engine.steprun import judge, references
+from bobrapet.engine.steprun.debug import context_annotations
 from bobrapet.engine.steprun.observed import Attempt, Exit, Pod, Trouble, attempt_of, pod_of
 from bobrapet.engine.steprun.status import StepStatus
 
@@ -47,6 +48,11 @@ LINGER: Final = timedelta(seconds=60)
 
 LOOK_AGAIN: Final = timedelta(seconds=5)
 """Pause between two looks for a Secret that is missing."""
+
+EPHEMERAL: Final = (
+    "storage.file has no volumeClaimName: what the step offloads there ends with its pod, and other steps cannot read "
+    "it; name a PersistentVolumeClaim"
+)
 
 JOB_NOT_CREATED: Final = "JobCreateFailed"
 
@@ -200,13 +206,18 @@ class _Machine:
                 marks = cache.recorded_annotations(found) | {labels.ANNOTATION_CACHE_STATUS: cache.HIT}
                 return dataclasses.replace(plan, metadata={"metadata": {"annotations": marks}}, cache_result="hit")
             result = "miss"
-        plan = self._run(resolved, restart=restart)
         marks = cache.recorded_annotations(found)
-        if any(self._step.metadata.annotations.get(key) != value for key, value in marks.items()):
-            plan = dataclasses.replace(plan, metadata={"metadata": {"annotations": marks}})
-        return dataclasses.replace(plan, cache_result=result)
+        return dataclasses.replace(self._run(resolved, restart=restart, marks=marks), cache_result=result)
 
-    def _run(self, resolved: inputs.Resolved, *, restart: bool, events: tuple[Event, ...] = ()) -> StepPlan:
+    def _run(
+        self,
+        resolved: inputs.Resolved,
+        *,
+        restart: bool,
+        events: tuple[Event, ...] = (),
+        marks: Mapping[str, str] | None = None,
+    ) -> StepPlan:
+        """Starts the process. `marks`: annotations that the StepRun must have before."""
         assert self._snapshot.engram is not None
         assert self._snapshot.template is not None
         status = self._status
@@ -217,10 +228,16 @@ class _Machine:
         ).items():
             status.set(name, reference)
         status.phase(Phase.RUNNING, "Scheduled", "Job created")
+        store = self._policy.storage.value
+        if store is not None and store.is_ephemeral and not self._number:
+            events = (*events, Event("Warning", "EphemeralStorage", EPHEMERAL))
         if restart:
             events = (*events, Event("Warning", "JobRestarted", "the Job was lost and is started again"))
         started = moment(self._step.status.started_at) or self._now
+        marks = {**(marks or {}), **context_annotations(self._step, self._snapshot.run, resolved.context)}
+        new = {key: value for key, value in marks.items() if self._step.metadata.annotations.get(key) != value}
         return StepPlan(
+            metadata={"metadata": {"annotations": new}} if new else None,
             status=status.patch(),
             after_start=self._restarted() if restart else None,
             start=JobStart(
