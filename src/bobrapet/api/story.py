@@ -168,14 +168,16 @@ class StorySpec(Spec):
     """Template object, evaluated when the run succeeded, over inputs and steps; becomes status.output of the run."""
     steps: Annotated[Items[Step], Schema(min_items=1, max_items=1000, list_type="map", map_keys=("name",))]
     """Nodes of the graph, 1 to 1,000."""
-    compensations: Annotated[Items[Step], Schema(max_items=50)] = unset_items()
+    compensations: Annotated[Items[Step], Schema(max_items=50, list_type="map", map_keys=("name",))] = unset_items()
     """Steps that run after the main steps when the run failed, at most 50."""
-    finally_: Annotated[Items[Step], Schema(max_items=50)] = unset_items(alias="finally")
+    finally_: Annotated[Items[Step], Schema(max_items=50, list_type="map", map_keys=("name",))] = unset_items(
+        alias="finally"
+    )
     """Steps that always run, after the compensations, at most 50."""
     policy: StoryPolicy | None = None
     """Defaults and limits of the runs."""
-    transports: Items[StoryTransport] = unset_items()
-    """Transports of a streaming Story."""
+    transports: Annotated[Items[StoryTransport], Schema(list_type="map", map_keys=("name",))] = unset_items()
+    """Transports of a streaming Story, each with a name of its own."""
 
     @property
     def is_streaming(self) -> bool:

@@ -110,6 +110,12 @@ def test_the_root_of_every_kind() -> None:
     ("kind", "columns", "selectable"),
     [
         ("Story", "Steps Status Usage Triggers Age", []),
+        ("Engram", "Template Mode Status Usage Triggers Age", []),
+        ("Impulse", "Template Story Phase Triggers Age", []),
+        ("EngramTemplate", "Description Version Usage Status Age", []),
+        ("ImpulseTemplate", "Description Version Usage Status Age", []),
+        ("StoryTrigger", "Story Decision StoryRun Age", []),
+        ("EffectClaim", "StepRun Effect Holder Phase Age", []),
         ("StoryRun", "Story Phase Duration Age", [".spec.storyRef.name", ".status.phase"]),
         (
             "StepRun",
