@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bobrapet import __version__
 
 if TYPE_CHECKING:
+    import ssl
+
     from bobrapet.admission.certificatekeeper import CertificateKeeper
     from bobrapet.reconcilers.rbac import Rule
     from bobrapet.runtime.cache import Options as CacheOptions
@@ -52,6 +54,12 @@ class Options:
     webhook_cert_name: str = "tls.crt"
     webhook_cert_key: str = "tls.key"
     webhook_port: int = 9443
+    webhook_host: str = ""
+    """Where webhooks are served. Empty: on all addresses."""
+
+    webhook_context: ssl.SSLContext | None = None
+    """Serve webhooks with the certificate of whoever embeds the manager."""
+
     enable_webhooks: bool = True
     """With a certificate; without one there is nothing to serve."""
     webhook_self_signed: bool = False
@@ -86,7 +94,9 @@ class Options:
 
     @property
     def serves_webhooks(self) -> bool:
-        return self.enable_webhooks and bool(self.webhook_cert_path or self.webhook_self_signed)
+        return self.enable_webhooks and bool(
+            self.webhook_cert_path or self.webhook_self_signed or self.webhook_context is not None
+        )
 
 
 async def build(config: RestConfig, options: Options | None = None, *, clock: Clock | None = None) -> ControllerManager:
@@ -294,7 +304,7 @@ def _metrics_options(options: Options, reviews: ApiClient | None) -> MetricsOpti
 
 async def _certificate_keeper(config: RestConfig, options: Options, clock: Clock) -> CertificateKeeper | None:
     """Whoever keeps our own certificate, ready to serve; None when there is nothing to keep."""
-    if not options.serves_webhooks or options.webhook_cert_path:
+    if not options.serves_webhooks or options.webhook_cert_path or options.webhook_context is not None:
         return None
     from bobrapet.admission.certificatekeeper import CertificateKeeper, ready_keeper
     from bobrapet.runtime.client.client import ApiClient
@@ -321,7 +331,8 @@ def _webhook_server(options: Options, keeper: CertificateKeeper | None) -> Webho
     return Server(
         WebhookOptions(
             port=options.webhook_port,
-            context=None if keeper is None else keeper.context,
+            host=options.webhook_host,
+            context=options.webhook_context if keeper is None else keeper.context,
             cert_dir=options.webhook_cert_path,
             cert_name=options.webhook_cert_name,
             key_name=options.webhook_cert_key,

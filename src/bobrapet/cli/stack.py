@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bobrapet.admission.configuration import Url, webhook_configurations
 from bobrapet.api import KINDS
 from bobrapet.api.crds import crd_manifests
 from bobrapet.cli.errors import CliError, UsageError
@@ -24,7 +25,9 @@ from bobrapet.local.node.node import Node, NodeOptions
 from bobrapet.local.store import StoreInUse
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.runtime.client.client import ApiClient
+from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.envtest.crd import install_crds
+from bobrapet.runtime.errors import NotFound
 from bobrapet.runtime.log import log
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
@@ -117,6 +120,9 @@ async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
         config = RestConfig(host=server.url, ca_data=server.ca_pem.encode(), token=server.admin_token)
         client = await stack.enter_async_context(ApiClient(RestClient(config), scheme()))
         await install_crds(config, crd_manifests())
+        if options.persistent:
+            # Those of the last start lead to a port where nobody listens, and would refuse every write.
+            await _withdraw_webhooks(client)
 
         images = options.images or ImageResolver()
         node = await stack.enter_async_context(
@@ -125,12 +131,45 @@ async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
         server.serve_logs(node.logs)
 
         workloads = await controllers(config)
-        manager = await operators.build(config, operators.Options(storage_claims_path=str(options.folder / "claims")))
+        manager = await operators.build(
+            config,
+            operators.Options(
+                storage_claims_path=str(options.folder / "claims"),
+                webhook_host=options.host,
+                webhook_port=0,
+                webhook_context=server.serving_context,
+            ),
+        )
         tasks = (_start(stack, workloads, "the workload controllers"), _start(stack, manager, "the operator"))
+        await _register_webhooks(client, manager, server, tasks)
         operator = Operator(
             client=manager.get_client(), live=manager.get_api_reader(), clock=manager.clock, config=OperatorConfig
         )
         yield Stack(server, client, operator, manager.get_cache(), tasks)
+
+
+async def _register_webhooks(
+    client: ApiClient, manager: ControllerManager, server: ApiServer, tasks: Sequence[asyncio.Task[None]]
+) -> None:
+    """Lets the API server ask the operator inside, by TLS as on a cluster, from now on."""
+    webhooks = manager.get_webhook_server()
+    serving = asyncio.create_task(webhooks.ready())
+    await asyncio.wait({serving, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            serving.cancel()
+            task.result()
+            raise CliError(f"{task.get_name()} ended by itself")
+    host = server.url.removesuffix(f":{server.port}")
+    endpoint = Url(f"{host}:{webhooks.port}", server.ca_pem.encode())
+    for configuration in webhook_configurations(endpoint):
+        await client.create(Unstructured(configuration), field_owner="bobrapet")
+
+
+async def _withdraw_webhooks(client: ApiClient) -> None:
+    for configuration in webhook_configurations(Url("https://127.0.0.1")):
+        with suppress(NotFound):
+            await client.delete(Unstructured(configuration))
 
 
 def scheme() -> Scheme:

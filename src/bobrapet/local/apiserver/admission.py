@@ -1,6 +1,6 @@
 """Admission: what a write needs besides being well formed.
 
-Each part may change the object or raise `ApiError`; they are asked in order. Webhooks will be one more part.
+Each part may change the object or raise `ApiError`; they are asked in order.
 """
 
 from __future__ import annotations
@@ -27,8 +27,20 @@ class Chain:
         for part in self._parts:
             await part.admit(call, operation, obj, old)
 
+    async def validate(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
+        """Asks every part for its verdict."""
+        for part in self._parts:
+            await part.validate(call, operation, obj, old)
 
-class NamespaceLifecycle:
+
+class Part:
+    """A part that has nothing to say about the finished object."""
+
+    async def validate(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
+        """Lets everything pass."""
+
+
+class NamespaceLifecycle(Part):
     """Content needs a namespace that is there to stay."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
@@ -58,7 +70,7 @@ class NamespaceLifecycle:
             )
 
 
-class PodAccounts:
+class PodAccounts(Part):
     """A pod runs as a ServiceAccount that exists."""
 
     def __init__(self, store: Store) -> None:

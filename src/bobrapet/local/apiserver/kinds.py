@@ -15,6 +15,7 @@ from bobrapet.local.apiserver.printers import COLUMNS
 from bobrapet.local.apiserver.strategy import Strategy
 from bobrapet.local.apiserver.typed import type_schema
 from bobrapet.local.apiserver.types import ALL_VERBS, Resource
+from bobrapet.local.apiserver.webhooks.configurations import HookStrategy
 
 _REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 _POD_FIELDS = {
@@ -134,7 +135,7 @@ _KINDS: dict[str, tuple[_Kind, ...]] = {
         _Kind(
             f"{word}WebhookConfiguration",
             f"{word.lower()}webhookconfigurations",
-            core.HookStrategy,
+            HookStrategy,
             cluster=True,
             categories="api-extensions",
         )

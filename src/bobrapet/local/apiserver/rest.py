@@ -78,9 +78,13 @@ class Deleted:
 
 
 class Admission(Protocol):
-    """The seam for namespace lifecycle, quotas and webhooks: may change `obj` or raise `ApiError`."""
+    """The seam for namespace lifecycle, quotas and webhooks; `operation` is CREATE, UPDATE or DELETE."""
 
-    async def admit(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None: ...
+    async def admit(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
+        """May change `obj`, as the client sent it, or raise `ApiError`."""
+
+    async def validate(self, call: Call, operation: str, obj: Object | None, old: Object | None) -> None:
+        """May raise `ApiError` for `obj`, as it would be stored."""
 
 
 Transform = Callable[[Object], Object | Awaitable[Object]]
@@ -115,16 +119,19 @@ class Rest:
         metadata.initialise(obj, call.namespace, call.now)
         if not obj["metadata"].get("managedFields"):
             meta.pop("managedFields", None)
+        call.name = meta.get("name", "")
+        await self._admission.admit(call, "CREATE", obj, None)
+        meta = obj["metadata"]
+        strategy.prepare_create(obj, call.writing())
         for attempt in range(_NAME_ATTEMPTS if generate else 1):
             if generate:
                 meta["name"] = metadata.generated_name(base)
             call.name = meta.get("name", "")
             if generate and self._store.get(call.key) is not None:
                 continue
-            if attempt == 0:
-                await self._admission.admit(call, "CREATE", obj, None)
-                strategy.prepare_create(obj, call.writing())
             self._check(call, metadata.validate(obj, resource) + strategy.validate(obj))
+            if attempt == 0:
+                await self._admission.validate(call, "CREATE", obj, None)
             if self._store.get(call.key) is not None:
                 raise errors.already_exists(resource, call.name)
             if call.dry_run:
@@ -234,6 +241,7 @@ class Rest:
             meta = obj["metadata"]
             _check_preconditions(call, options, meta)
             await self._admission.admit(call, "DELETE", None, obj)
+            await self._admission.validate(call, "DELETE", None, obj)
             grace = strategy.grace_period(obj, options.grace_period)
             before = meta.get("finalizers") or []
             finalizers = _finalizers_for(before, options.propagation or strategy.default_propagation)
@@ -273,16 +281,18 @@ class Rest:
                 call.name,
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}",
             )
+        await self._admission.admit(call, "UPDATE", obj, old)
+        meta = obj["metadata"]
         metadata.carry_over(obj, old)
         faults = _immutable_identity(meta, before)
         if call.subresource == "status":
             strategy.prepare_status_update(obj, old, call.writing())
         else:
             strategy.prepare_update(obj, old, call.writing())
-        await self._admission.admit(call, "UPDATE", obj, old)
         faults += metadata.validate_update(obj, old) + metadata.validate(obj, resource)
         faults += strategy.validate(obj, old)
         self._check(call, faults)
+        await self._admission.validate(call, "UPDATE", obj, old)
 
     def _track(self, call: Call, obj: Object, old: Object) -> None:
         """Notes who changed what, for objects of which that is kept."""

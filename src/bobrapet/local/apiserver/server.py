@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from bobrapet.local.apiserver.reviews import Reviews, review_resources
 from bobrapet.local.apiserver.subresources import LogSource, Subresources
 from bobrapet.local.apiserver.tokens import Tokens
 from bobrapet.local.apiserver.types import Object
+from bobrapet.local.apiserver.webhooks import Webhooks
 from bobrapet.local.store import Change, ChangeType, Key, Store, StoreUnavailable
 
 _IDENTITY = "identity.json"
@@ -84,9 +86,9 @@ class ApiServer:
         self._store = Store(directory / "store" if directory else None, durable=self._options.durable)
         self._registry = Registry()
         self._reader = Reader(self._store)
-        self._rest = Rest(
-            self._store, Chain((NamespaceLifecycle(self._store, self._registry), PodAccounts(self._store)))
-        )
+        self._webhooks = Webhooks(self._store, self._registry)
+        parts = (NamespaceLifecycle(self._store, self._registry), PodAccounts(self._store), self._webhooks)
+        self._rest = Rest(self._store, Chain(parts))
         self._subresources = Subresources(self._rest, self._options.logs)
         self._reviews = Reviews(self._options.authorizer)
         self._api = Api(
@@ -108,6 +110,8 @@ class ApiServer:
         self._tokens: Tokens | None = None
         self.port = 0
         """The port it listens on, once started."""
+        self.serving_context: ssl.SSLContext | None = None
+        """Its TLS context, once started; whoever else serves on the same host may use it too."""
 
     @property
     def url(self) -> str:
@@ -137,6 +141,7 @@ class ApiServer:
             for record in self._store.list(DEFINITIONS):
                 crd.serve(self._registry, record.object())
             self._store.subscribe(self._changed)
+            self._webhooks.start()
             await self._lifecycle.start()
             self._collector.start()
             self._expiry.start()
@@ -151,6 +156,7 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._webhooks.stop()
         await self._expiry.stop()
         await self._collector.stop()
         await self._lifecycle.stop()
@@ -195,7 +201,7 @@ class ApiServer:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             (path / "serving.pem").write_text(identity.pki.certificate + identity.pki.key)
-            context = identity.pki.server_context(path)
+            context = self.serving_context = identity.pki.server_context(path)
         await web.SockSite(self._runner, bound, ssl_context=context, backlog=1024).start()
         self.port = bound.getsockname()[1]
         identity.keep(options, self.port)

@@ -216,31 +216,6 @@ class LeaseStrategy(Strategy):
         return faults
 
 
-class HookStrategy(Strategy):
-    """MutatingWebhookConfiguration and ValidatingWebhookConfiguration."""
-
-    has_generation = True
-
-    def default(self, obj: Object) -> None:
-        """Fail closed, match everything, ten seconds."""
-        for hook in obj.get("webhooks") or []:
-            hook.setdefault("failurePolicy", "Fail")
-            hook.setdefault("matchPolicy", "Equivalent")
-            hook.setdefault("namespaceSelector", {})
-            hook.setdefault("objectSelector", {})
-            hook.setdefault("timeoutSeconds", 10)
-            if obj["kind"].startswith("Mutating"):
-                hook.setdefault("reinvocationPolicy", "Never")
-            if "service" in (hook.get("clientConfig") or {}):
-                hook["clientConfig"]["service"].setdefault("port", 443)
-            for rule in hook.get("rules") or []:
-                rule.setdefault("scope", "*")
-
-    def desired(self, obj: Object) -> object:
-        """All webhooks."""
-        return obj.get("webhooks")
-
-
 class EventStrategy(Strategy):
     """core/v1 Event."""
 
