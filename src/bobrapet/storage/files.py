@@ -36,7 +36,7 @@ _DIGEST: Final = "user.bubu.sha256"
 _TEMPORARY: Final = ".partial-"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_LINK: Final = frozenset({errno.ELOOP, errno.ENOTDIR})
+_LINK: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 _RACES: Final = 5  # how often a folder may vanish, by a collection that tidies up, between making and using it
 
 
@@ -51,14 +51,15 @@ class FileStore(Store):
 
     def open(self, path: str) -> Reading:
         with self._folder(check_path(path)) as (folder, name), _translated(path):
-            file = os.fdopen(os.open(name, _READ, dir_fd=folder), "rb", buffering=0)
+            descriptor = os.open(name, _READ, dir_fd=folder)
         try:
-            status = os.fstat(file.fileno())
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ReferenceRefused(f"{shown(path)} is no plain file")
-            info = ObjectInfo(path, status.st_size, status.st_mtime, _digest(file.fileno()))
+            info = ObjectInfo(path, status.st_size, status.st_mtime, _digest(descriptor))
+            file = os.fdopen(descriptor, "rb", buffering=0)
         except BaseException:
-            file.close()
+            os.close(descriptor)
             raise
         return Reading(info, _pieces(file, path), file.close)
 
@@ -237,5 +238,5 @@ def _translated(path: str) -> Iterator[None]:
         if error.errno in _DENIED:
             raise AccessDenied(f"{told}; the payload volume must be writable for the user of the process") from error
         if error.errno in _LINK:
-            raise ReferenceRefused(f"{shown(path)} leads over a symbolic link or a file") from error
+            raise ReferenceRefused(f"{shown(path)} leads over a symbolic link, a file or to a folder") from error
         raise BackendUnavailable(told) from error

@@ -30,6 +30,7 @@ from bobrapet.storage.settings import S3Settings
 from bobrapet.storage.store import ObjectInfo, Reading, Store
 
 SINGLE_PUT_BYTES: Final = 5 << 20  # up to here one request is cheaper than a multipart upload, which takes three
+FIRST_BACKOFF: Final = 0.1
 _SHA256: Final = "sha256"
 _MD5: Final = "md5"
 _NOT_FOUND: Final = (exceptions.NotFoundError, FileNotFoundError)
@@ -164,6 +165,7 @@ def _client(settings: S3Settings) -> stores.S3Store:
     if settings.kms_key:
         config["sse_kms_key_id"] = settings.kms_key
     timeout = timedelta(seconds=settings.timeout)
+    longest = max(settings.max_backoff, 0.001)
     client: dict[str, Any] = {"timeout": timeout, "connect_timeout": min(timeout, timedelta(seconds=10))}
     if settings.endpoint.startswith("http://"):
         client["allow_http"] = True
@@ -180,8 +182,9 @@ def _client(settings: S3Settings) -> stores.S3Store:
             retry_config={
                 "max_retries": settings.max_retries,
                 "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=settings.max_backoff),
+                    # Never above the longest: the client would end the process over an empty range.
+                    "init_backoff": timedelta(seconds=min(FIRST_BACKOFF, longest)),
+                    "max_backoff": timedelta(seconds=longest),
                     "base": 2,
                 },
                 "retry_timeout": timeout,
