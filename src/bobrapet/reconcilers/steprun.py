@@ -15,6 +15,7 @@ from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import step_snapshot
+from bobrapet.reconcilers.storagesecret import StorageSecrets
 from bobrapet.runtime.client.interfaces import get_or_none
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
 from bobrapet.runtime.errors import ApiError, Conflict, RequestEntityTooLarge
@@ -55,6 +56,7 @@ class StepRunReconciler:
         self._operator = operator
         self._recorder = recorder
         self._meter = Meter(operator.config)
+        self._storage_secrets = StorageSecrets()
 
     async def reconcile(self, request: Request) -> Result:
         step = await get_or_none(self._operator.client, StepRun, request.key)
@@ -78,6 +80,9 @@ class StepRunReconciler:
                 plan = engine.plan(snapshot, self._operator.clock.now())
                 if plan == asked:
                     raise AssertionError(f"the engine asks again what it was told: {plan}")
+            if plan.start is not None:
+                namespace = step.metadata.namespace or ""
+                await self._storage_secrets.ensure(self._operator, plan.start.policy.storage.value, namespace)
             plan = await payloads.with_offloaded_inputs(self._operator, snapshot, plan)
         except Retriable as error:
             now = self._operator.clock.now()

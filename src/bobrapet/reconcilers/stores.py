@@ -42,7 +42,7 @@ from bobrapet.storage.settings import DEFAULT_REGION, credentials, with_scheme
 
 T = TypeVar("T")
 
-RBAC: Final = (Rule("", ("secrets",), ("get",)),)
+RBAC: Final = (Rule("", ("secrets",), ("create", "get", "patch")),)
 
 WORKERS: Final = 4  # reads at once; more would only hold more payloads in memory
 TIMEOUT: Final = 20.0  # seconds for one step's payloads; less than a reconcile may take
@@ -70,6 +70,11 @@ class Stores:
         self._open = open
         self._stores: OrderedDict[StoreSettings, Store] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def config_namespace(self) -> str:
+        """Where the operator's own storage Secret is."""
+        return self._access.config_namespace
 
     def reach(self, settings: StorageSettings | None) -> bool:
         """Whether the controller itself can use this store; reads no more than the settings."""
