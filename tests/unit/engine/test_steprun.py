@@ -223,6 +223,18 @@ def test_a_retry_waits_for_the_earlier_job_and_its_pods_to_go() -> None:
     assert world.plan_step("a").start is not None
 
 
+def test_a_pod_on_a_lost_node_holds_the_retry_up_visibly_and_with_the_way_out() -> None:
+    world = started(retry={"maxRetries": 1, "delay": "1s"})
+    pod = world.pod("a")
+    world.reconcile_step("a", pods=[world.pod("a", exit_code=137)])
+    assert world.at(SECOND).reconcile_step("a", pods=[pod]).wake_at == T0 + 61 * SECOND
+    world.at(61 * SECOND).reconcile_step("a", pods=[pod])
+    assert world.step_ready("a") == "WaitsForPod"
+    assert "kubectl delete pod r1-a-x --force" in str(world.steps["r1-a"].status.conditions)
+    world.reconcile_step("a")
+    assert world.step_ready("a") == "Scheduled"
+
+
 @pytest.mark.spec("workloads-27")
 def test_an_unknown_end_uses_up_the_budget() -> None:
     world = started(retry={"maxRetries": 1, "delay": "1s"})

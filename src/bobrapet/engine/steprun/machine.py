@@ -49,6 +49,9 @@ LINGER: Final = timedelta(seconds=60)
 LOOK_AGAIN: Final = timedelta(seconds=5)
 """Pause between two looks for a Secret that is missing."""
 
+SLOW_END: Final = timedelta(seconds=60)
+"""How long after the moment of a retry a pod of the attempt before may still be there without a word about it."""
+
 EPHEMERAL: Final = (
     "storage.file has no volumeClaimName: what the step offloads there ends with its pod, and other steps cannot read "
     "it; name a PersistentVolumeClaim"
@@ -135,7 +138,7 @@ class _Machine:
 
     def _start(self, *, restart: bool = False) -> StepPlan:
         if busy := [pod.name for pod in self._pods if not pod.is_over]:
-            return self._wait(Runs(note=f"waits for pod {busy[0]} of an earlier attempt to end"))
+            return self._wait_for_pod(busy[0])
         snapshot = self._snapshot
         if (refused := references.refused(snapshot)) is not None:
             return self.fail(*refused)
@@ -314,6 +317,23 @@ class _Machine:
             events = (Event("Warning", "StorageUnavailable", message),)
         reason = WaitsForPayload(f"its payload store: {message}")
         return StepPlan(status=self._status.patch(), events=events, wake_at=retry_at, reason=reason)
+
+    def _wait_for_pod(self, name: str) -> StepPlan:
+        """A pod of an earlier attempt has not ended. Usually it does so within its grace period."""
+        waits = Runs(note=f"waits for pod {name} of an earlier attempt to end")
+        due = moment(self._step.status.next_retry_at)
+        if due is None:
+            return self._wait(waits)
+        told_at = due + SLOW_END
+        if self._now < told_at:
+            return dataclasses.replace(self._wait(waits), wake_at=told_at)
+        if self._ready_reason() != "WaitsForPod":
+            message = (
+                f"pod {name} of an earlier attempt has not ended; two attempts never run at once. If its node is lost, "
+                f"kubectl delete pod {name} --force"
+            )
+            self._status.phase(Phase.PENDING, "WaitsForPod", message)
+        return self._wait(waits)
 
     # During an attempt
 
