@@ -72,8 +72,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         _check_mode(environ.get("BUBU_EXECUTION_MODE", ""))
         return cls(
             step=step,
-            inputs=_json_object(environ, "BUBU_TRIGGER_DATA"),
-            config={**_json_object(environ, "BUBU_STEP_CONFIG"), **_config_overrides(environ)},
+            inputs=json_object(environ, "BUBU_TRIGGER_DATA"),
+            config={**json_object(environ, "BUBU_STEP_CONFIG"), **_config_overrides(environ)},
             secrets=expand_secrets(environ),
             timeout=_positive(_seconds(environ, "BUBU_STEP_TIMEOUT", DEFAULT_STEP_TIMEOUT), DEFAULT_STEP_TIMEOUT),
             started_at=environ.get("BUBU_STARTED_AT", ""),
@@ -120,7 +120,8 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _json_object(environ: Mapping[str, str], name: str) -> dict[str, Any]:
+def json_object(environ: Mapping[str, str], name: str) -> dict[str, Any]:
+    """The object in a variable; empty where it is not set. Raises EnvironmentInvalid."""
     text = environ.get(name, "")
     if not text.strip():
         return {}

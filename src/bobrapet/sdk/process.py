@@ -30,6 +30,7 @@ from bobrapet.sdk.outcome import EXIT_UNREPORTED, Failed, Outcome, Succeeded, fa
 from bobrapet.sdk.report import Fenced, ReportError, ReportTooLarge
 from bobrapet.sdk.step_run_api import ComponentApi
 from bobrapet.sdk.storage import StepStorage
+from bobrapet.sdk.templating import evaluate_left_over
 
 if TYPE_CHECKING:
     from bobrapet.sdk.engram import Engram, Signature
@@ -81,7 +82,7 @@ def run_step(
         delivery = interrupts(environment) if interrupts else ProcessInterrupts(environment.timeout)
         if interrupts is None:
             delivery.on_delivery = ending.expect
-        return ending.reported(_run(component, environment, log, hidden, link, delivery, storage))
+        return ending.reported(_run(component, environment, log, hidden, link, delivery, storage, environ))
     finally:
         link.close()
 
@@ -94,13 +95,14 @@ def _run(
     link: Link,
     interrupts: Interrupts,
     storage: StepStorage,
+    environ: Mapping[str, str],
 ) -> Outcome:
     """The function's outcome; never raises, except for KeyboardInterrupt and the like."""
     try:
         with interrupts:
             signature = component.signature()
-            context = _context(signature, environment, log, link, interrupts, storage)
-            arguments = _arguments(signature, environment, context, storage)
+            context = _context(signature, environment, log, link, interrupts, storage, environ)
+            arguments = _arguments(signature, environment, context, storage, environ)
             if component.is_async:
                 result = _run_coroutine(component.function(**arguments), interrupts)
             else:
@@ -131,11 +133,13 @@ def _context(
     link: Link,
     interrupts: Interrupts,
     storage: StepStorage,
+    environ: Mapping[str, str],
 ) -> Context[Any] | None:
     if not signature.context:
         return None
     # Configuration may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
-    config = storage.resolve(environment.config)
+    left = evaluate_left_over(environment.config, environ, storage.resolve, what="config", fault=ConfigInvalid)
+    config = storage.resolve(left)
     return Context(
         config=decode(config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
         secrets=environment.secrets,
@@ -150,13 +154,18 @@ def _context(
 
 
 def _arguments(
-    signature: Signature, environment: Environment, context: Context[Any] | None, storage: StepStorage
+    signature: Signature,
+    environment: Environment,
+    context: Context[Any] | None,
+    storage: StepStorage,
+    environ: Mapping[str, str],
 ) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if signature.context:
         arguments[signature.context] = context
     if signature.input:
-        inputs = storage.resolve(environment.inputs)
+        left = evaluate_left_over(environment.inputs, environ, storage.resolve, what="input", fault=InputInvalid)
+        inputs = storage.resolve(left)
         arguments[signature.input] = decode(inputs, signature.input_type, what="input", fault=InputInvalid)
     return arguments
 
