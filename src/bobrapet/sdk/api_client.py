@@ -27,6 +27,7 @@ class HttpComponentApi:
 
     def __init__(self, credentials: Credentials, step: StepIdentity, *, timeout: float, user_agent: str = "") -> None:
         self._credentials = credentials
+        self._step = step
         self._namespace = f"{credentials.prefix}/apis/runs.bubustack.io/v1alpha1/namespaces/{quote(step.namespace)}"
         self._step_run = f"{self._namespace}/stepruns/{quote(step.step_run)}"
         self._timeout = timeout
@@ -57,6 +58,10 @@ class HttpComponentApi:
 
     def patch_story_run(self, name: str, patch: Mapping[str, Any]) -> None:
         self._request("PATCH", f"{self._namespace}/storyruns/{quote(name)}", patch, _MERGE_PATCH)
+
+    def get_core(self, plural: str, name: str) -> dict[str, Any]:
+        core = f"{self._credentials.prefix}/api/v1/namespaces/{quote(self._step.namespace)}"
+        return self._object("GET", f"{core}/{plural}/{quote(name)}")
 
     def close(self) -> None:
         if self._connection is not None:

@@ -44,6 +44,7 @@ process that died inside the block."""
 _KEY_LIMIT = 256
 _NO_CLAIMS = frozenset({403, 404, 405})
 _TRIES = 5
+_RELEASED = "released"
 
 
 class EffectHeld(RateLimitedError):
@@ -52,6 +53,10 @@ class EffectHeld(RateLimitedError):
 
 class EffectFailed(RetryError):
     """The claim or the record of an effect could not be read or written."""
+
+
+class _ClaimRefused(EffectFailed):
+    """The API server does not admit this claim."""
 
 
 class Effect:
@@ -137,12 +142,13 @@ class Effect:
         try:
             with self._link.api() as api:
                 step_run = api.get()
-                self.idempotency_key = _idempotency_key(step_run, self._link, self.key)
+                of_step = _step_key(step_run, self._link)
+                self.idempotency_key = _bounded(f"{of_step}/effect/{self.key}")
                 recorded = _record_of(self.key, step_run)
                 if recorded is not None:
                     self._remember(recorded.get("details") or recorded.get("metadata"))
                     return False
-                self._claim = self._acquire(api, step_run)
+                self._claim = self._acquire(api, step_run, of_step)
                 if self.happened:
                     self._write_record(required=False)  # the process that did it died before it could
                     return False
@@ -173,7 +179,7 @@ class Effect:
 
     # The claim.
 
-    def _acquire(self, api: ComponentApi, step_run: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _acquire(self, api: ComponentApi, step_run: Mapping[str, Any], of_step: str) -> dict[str, Any] | None:
         """Our claim; None where the cluster has no claims, or when `happened` turned out true. Raises EffectHeld."""
         name = claim_name(self._link, self.key)
         new: dict[str, Any] = {
@@ -185,7 +191,7 @@ class Effect:
                     name=self._link.step.step_run, uid=(step_run.get("metadata") or {}).get("uid")
                 ),
                 "effectKey": self.key,
-                "idempotencyKey": self.idempotency_key,
+                "idempotencyKey": of_step,
             },
         }
         for _ in range(_TRIES):
@@ -229,6 +235,8 @@ class Effect:
                 details={"holder": holder},
                 retry_after=round(left + 0.5),
             )
+        if (spec.get("details") or {}).get(_RELEASED):
+            return
         self.in_doubt = True
         self._log.warning("effect in doubt: its process ended inside the block", effect=self.key, holder=holder)
 
@@ -256,14 +264,21 @@ class Effect:
             self._on_lost(error)
 
     def _complete(self, claim: dict[str, Any]) -> None:
-        spec = {**claim["spec"], "completionStatus": "completed", "completedAt": timestamp(self._now())}
+        # Rounded up: the Go operator refuses a claim that was completed before its renewal, to the microsecond.
+        spec = {**claim["spec"], "completionStatus": "completed", "completedAt": timestamp(self._now() + 0.001)}
         if self.details:
             spec["details"] = self._bounded_details()
         self._update({**claim, "spec": spec}, "completed")
 
     def _release(self, claim: dict[str, Any]) -> None:
         try:
-            self._update({**claim, "spec": {**_vacated(claim["spec"]), "completionStatus": "released"}}, "released")
+            try:
+                spec = {**_vacated(claim["spec"]), "completionStatus": "released"}
+                self._update({**claim, "spec": spec}, "released")
+            except _ClaimRefused:
+                # The Go operator admits no claim that is taken again after its release; a lease that ran out it does.
+                spec = {**claim["spec"], "leaseDurationSeconds": 1, "details": {_RELEASED: True}}
+                self._update({**claim, "spec": spec}, "released")
         except EffectFailed as error:
             self._log.warning("claim not released: it is free when its lease is over", error=str(error))
 
@@ -279,7 +294,7 @@ class Effect:
                 if error.code == 409:
                     claim = self._reread(claim, what)
                 elif error.code < 500 and error.code != 429:
-                    raise EffectFailed(f"effect {self.key} could not be {what}: {error}") from error
+                    raise _ClaimRefused(f"effect {self.key} could not be {what}: {error}") from error
             except ApiError as error:
                 if last == _TRIES - 1:
                     raise EffectFailed(f"effect {self.key} could not be {what}: {error}") from error
@@ -335,7 +350,7 @@ def effect_key(name: str, key: str | None) -> str:
     if not name:
         raise EngramError("an effect needs a name", code="BAD_EFFECT")
     whole = name if key is None else f"{name}:{key}"
-    return whole if len(whole) <= _KEY_LIMIT else f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
+    return _bounded(whole)
 
 
 def claim_name(link: Link, key: str) -> str:
@@ -358,13 +373,15 @@ def _moment(text: Any) -> float | None:
         return None
 
 
-def _idempotency_key(step_run: Mapping[str, Any], link: Link, key: str) -> str:
-    """The step's own key and the effect's."""
+def _step_key(step_run: Mapping[str, Any], link: Link) -> str:
+    """The step's own idempotency key; the default is the same that the operator would derive."""
     step = link.step
     own = (step_run.get("spec") or {}).get("idempotencyKey")
-    own = own or f"ns/{step.namespace}/storyrun/{step.story_run}/step/{step.step or step.step_run}"
-    whole = f"{own}/effect/{key}"
-    return whole if len(whole) <= _KEY_LIMIT else f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
+    return _bounded(str(own or f"ns/{step.namespace}/storyrun/{step.story_run}/step/{step.step or step.step_run}"))
+
+
+def _bounded(key: str) -> str:
+    return key if len(key) <= _KEY_LIMIT else f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _record_of(key: str, step_run: Mapping[str, Any]) -> Entry | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import msgspec
@@ -26,11 +27,12 @@ class Log:
         step: StepIdentity | None = None,
         *,
         debug: bool = False,
-        secrets: tuple[str, ...] = (),
+        secrets: Iterable[str] = (),
         stream: TextIO | None = None,
     ) -> None:
         self._debug = debug
-        self._secrets = secrets
+        self.hidden: set[str] = set()
+        """Values that are blanked out: those of the step's secrets, as they are and as JSON writes them."""
         self._stream = stream
         self._kept: list[bytes] | None = None
         self._kept_bytes = 0
@@ -44,6 +46,12 @@ class Log:
             if step
             else {}
         )
+        for secret in secrets:
+            self.hide(secret)
+
+    def hide(self, secret: str) -> None:
+        """Blanks a value out of everything that is written from now on."""
+        self.hidden |= {secret, msgspec.json.encode(secret).decode()[1:-1]}
 
     def debug(self, message: str, **fields: Any) -> None:
         if self._debug:
@@ -61,7 +69,7 @@ class Log:
     def _write(self, level: str, message: str, fields: dict[str, Any]) -> None:
         now = time.time()
         line = {"time": timestamp(now), "level": level, "msg": message, **self._about, **fields}
-        text = redact(msgspec.json.encode(line, enc_hook=str).decode(), self._secrets)
+        text = redact(msgspec.json.encode(line, enc_hook=str).decode(), self.hidden)
         print(text, file=self._stream or sys.stderr, flush=True)
         if self._kept is not None:
             self._keep(self._kept, text.encode(errors="replace") + b"\n")

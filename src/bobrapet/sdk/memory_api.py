@@ -31,6 +31,8 @@ class MemoryApi:
         }
         self.claims: dict[str, Object] = {}
         self.story_runs: dict[str, Object] = {}
+        self.core: dict[str, Object] = {}
+        """ConfigMaps and Secrets as `configmaps/NAME` and `secrets/NAME`."""
         self.run_story: Callable[[Object], Object] = lambda run: {"phase": "Succeeded", "output": {}}
         """What becomes of a StoryRun that the component starts: its status. Replace it to play the operator."""
         self._version = 0
@@ -74,6 +76,9 @@ class MemoryApi:
         run = self._found(self.story_runs, "storyruns", name)
         self.story_runs[name] = _merged(run, patch)
         self._stamp(self.story_runs[name])
+
+    def get_core(self, plural: str, name: str) -> Object:
+        return _copy(self._found(self.core, plural, f"{plural}/{name}"))
 
     def close(self) -> None:
         pass

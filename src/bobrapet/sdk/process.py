@@ -26,6 +26,7 @@ from bobrapet.sdk.errors import (
 from bobrapet.sdk.interrupts import Interrupts, ProcessInterrupts
 from bobrapet.sdk.link import Link
 from bobrapet.sdk.log import Log, adopt_standard_logging
+from bobrapet.sdk.object_refs import resolve_object_refs
 from bobrapet.sdk.outcome import EXIT_UNREPORTED, Failed, Outcome, Succeeded, failure, status_patch
 from bobrapet.sdk.report import Fenced, ReportError, ReportTooLarge
 from bobrapet.sdk.step_run_api import ComponentApi
@@ -62,8 +63,8 @@ def run_step(
         environment = Environment.from_environ(environ)
     except EnvironmentInvalid as error:
         environment, broken = Environment(step=step, started_at=environ.get("BUBU_STARTED_AT", "")), error
-    hidden = tuple(value for secret in environment.secrets.values() for value in secret.values())
-    log = Log(step, debug=environment.debug, secrets=hidden, stream=log_to)
+    secrets = (value for secret in environment.secrets.values() for value in secret.values())
+    log = Log(step, debug=environment.debug, secrets=secrets, stream=log_to)
     link = Link(
         connect or _connector(environment, environ),
         step,
@@ -73,7 +74,7 @@ def run_step(
     storage = StepStorage(environ, step)
     if storage.is_configured:
         log.keep_lines()
-    ending = _Ending(environment, log, link, hidden, component.about.grace, storage)
+    ending = _Ending(environment, log, link, component.about.grace, storage)
     try:
         if broken is not None:
             log.error("the step cannot start", error=str(broken))
@@ -82,7 +83,7 @@ def run_step(
         delivery = interrupts(environment) if interrupts else ProcessInterrupts(environment.timeout)
         if interrupts is None:
             delivery.on_delivery = ending.expect
-        return ending.reported(_run(component, environment, log, hidden, link, delivery, storage, environ))
+        return ending.reported(_run(component, environment, log, link, delivery, storage, environ))
     finally:
         link.close()
 
@@ -91,7 +92,6 @@ def _run(
     component: Engram[..., Any],
     environment: Environment,
     log: Log,
-    hidden: tuple[str, ...],
     link: Link,
     interrupts: Interrupts,
     storage: StepStorage,
@@ -102,7 +102,7 @@ def _run(
         with interrupts:
             signature = component.signature()
             context = _context(signature, environment, log, link, interrupts, storage, environ)
-            arguments = _arguments(signature, environment, context, storage, environ)
+            arguments = _arguments(signature, environment, context, storage, environ, link, log)
             if component.is_async:
                 result = _run_coroutine(component.function(**arguments), interrupts)
             else:
@@ -116,12 +116,12 @@ def _run(
         return Succeeded(output)
     except Interrupted as error:
         log.warning("interrupted", reason=str(error))
-        return failure(error, secrets=hidden)
+        return failure(error, secrets=log.hidden)
     except ComponentFault as error:
         log.error("failed", error=str(error), type=error.type)
-        return failure(error, secrets=hidden)
+        return failure(error, secrets=log.hidden)
     except Exception as error:
-        outcome = failure(error, secrets=hidden)
+        outcome = failure(error, secrets=log.hidden)
         log.error("failed", **_diagnosis(error, outcome.error))
         return outcome
 
@@ -139,7 +139,7 @@ def _context(
         return None
     # Configuration may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
     left = evaluate_left_over(environment.config, environ, storage.resolve, what="config", fault=ConfigInvalid)
-    config = storage.resolve(left)
+    config = storage.resolve(resolve_object_refs(left, link, log))
     return Context(
         config=decode(config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
         secrets=environment.secrets,
@@ -159,13 +159,15 @@ def _arguments(
     context: Context[Any] | None,
     storage: StepStorage,
     environ: Mapping[str, str],
+    link: Link,
+    log: Log,
 ) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if signature.context:
         arguments[signature.context] = context
     if signature.input:
         left = evaluate_left_over(environment.inputs, environ, storage.resolve, what="input", fault=InputInvalid)
-        inputs = storage.resolve(left)
+        inputs = storage.resolve(resolve_object_refs(left, link, log))
         arguments[signature.input] = decode(inputs, signature.input_type, what="input", fault=InputInvalid)
     return arguments
 
@@ -227,7 +229,6 @@ class _Ending:
         environment: Environment,
         log: Log,
         link: Link,
-        hidden: tuple[str, ...],
         grace: float,
         storage: StepStorage,
     ) -> None:
@@ -236,7 +237,6 @@ class _Ending:
         self._environment = environment
         self._log = log
         self._link = link
-        self._hidden = hidden
         self._lock = Lock()
         self._deadline: Timer | None = None
 
@@ -271,7 +271,7 @@ class _Ending:
             return
         self._log.error("the component did not end in time", interruption=str(error), graceSeconds=self._grace)
         link = Link(self._link.connect, self._link.step, budget=5.0)
-        code = self._write(failure(error, secrets=self._hidden), link)
+        code = self._write(failure(error, secrets=self._log.hidden), link)
         sys.stderr.flush()
         os._exit(code)
 

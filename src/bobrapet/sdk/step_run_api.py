@@ -74,4 +74,8 @@ class StoryRunApi(Protocol):
 class ComponentApi(StepRunApi, ClaimApi, StoryRunApi, Protocol):
     """Everything that a running component may ask of the API server."""
 
+    def get_core(self, plural: str, name: str) -> dict[str, Any]:
+        """A ConfigMap (`configmaps`) or Secret (`secrets`) of the step's namespace. Raises ApiError."""
+        ...
+
     def close(self) -> None: ...

@@ -16,6 +16,7 @@ component meets is otherwise what it meets in a pod: its environment, its types,
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import signal
@@ -135,6 +136,10 @@ class Operator:
         self.timeout = timeout
         self.run_story: Callable[[Object], Object] = lambda run: {"phase": "Succeeded", "output": {}}
         """What becomes of a StoryRun that the component starts: its status."""
+        self.config_maps: dict[str, Mapping[str, str]] = {}
+        """ConfigMaps of the namespace: keys and values by name."""
+        self.kubernetes_secrets: dict[str, Mapping[str, str]] = {}
+        """Secrets of the namespace that `$bubuSecretRef` can name, the same way."""
         self.calls: list[Call] = []
         self._faults: list[_Fault] = []
         self._connection: _Connection | None = None
@@ -194,6 +199,11 @@ class Operator:
         step = StepIdentity(namespace="test", step_run="run-1-step", story_run="run-1", step="step")
         self._server = server = MemoryApi(step)
         server.run_story = self.run_story
+        for name, data in self.config_maps.items():
+            server.core[f"configmaps/{name}"] = _core(name, dict(data))
+        for name, data in self.kubernetes_secrets.items():
+            encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
+            server.core[f"secrets/{name}"] = _core(name, encoded)
         self.calls = []
         attempts: list[Attempt] = []
         delay = 0.0
@@ -323,6 +333,10 @@ class _Connection:
         with self._call("patch", "storyruns", patch):
             self._server.patch_story_run(name, patch)
 
+    def get_core(self, plural: str, name: str) -> Object:
+        with self._call("get", plural):
+            return self._server.get_core(plural, name)
+
     def close(self) -> None:
         pass
 
@@ -406,6 +420,10 @@ def _variables(
         variables[f"BUBU_SECRET_{name}"] = f"env:KIT_{name}_"
         variables |= {f"KIT_{name}_{key}": value for key, value in entries.items()}
     return variables
+
+
+def _core(name: str, data: dict[str, str]) -> Object:
+    return {"metadata": {"name": name, "resourceVersion": "1"}, "data": data}
 
 
 def _json(value: Any, what: str) -> str:

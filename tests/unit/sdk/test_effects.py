@@ -76,7 +76,7 @@ def test_the_record_and_the_claim_say_what_happened() -> None:
     assert claim["completedAt"]
     assert claim["details"]["payment"] == "payment-1"
     assert claim["stepRunRef"] == {"name": "run-1-step", "uid": "uid-of-run-1-step"}
-    assert claim["idempotencyKey"] == "ns/test/storyrun/run-1/step/step/effect/charge:o1"
+    assert claim["idempotencyKey"] == "ns/test/storyrun/run-1/step/step", "the step's, as every SDK writes it"
     assert claim["holderIdentity"].startswith("test:run-1-step:charge:o1:")
     assert claim["leaseDurationSeconds"] == LEASE
 
@@ -205,6 +205,24 @@ def test_the_controllers_own_writes_to_a_claim_do_not_take_it_away() -> None:
     run = operator.run(component(gateway), {"order": "o1"})
     assert run.claims["charge:o1"]["completionStatus"] == "completed"
     assert len([call for call in run.calls if str(call) == "update effectclaims"]) == 2
+
+
+def test_an_operator_that_admits_no_release_lets_the_lease_run_out_at_once_instead() -> None:
+    """The Go operator's webhook wants completedAt with `released`, and refuses to have it taken away again."""
+    operator = Operator(max_retries=2)
+    gateway = Gateway(lambda: (_ for _ in ()).throw(RetryError("gateway is busy")))
+    released = lambda call: call.body.get("spec", {}).get("completionStatus") == "released"  # noqa: E731
+    operator.refuse(released, 422, "completedAt is required with completionStatus", times=9)
+    run = operator.run(component(gateway), {"order": "o1"})
+    assert run.phase == "Succeeded"
+    assert len(run.attempts) == 2, "the next attempt did not have to wait for the lease"
+    assert run.output["doubt"] is False
+    assert "details" not in run.claims["charge:o1"] or "released" not in run.claims["charge:o1"]["details"]
+
+
+def test_a_claim_is_not_completed_before_its_last_renewal_however_short_the_block_is() -> None:
+    claim = Operator().run(component(Gateway()), {"order": "o1"}).claims["charge:o1"]
+    assert datetime.fromisoformat(claim["completedAt"]) >= datetime.fromisoformat(claim["renewTime"])
 
 
 def effect(api: MemoryApi, key: str = "charge", **options: Any) -> Effect:
