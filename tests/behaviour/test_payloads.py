@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from tests.behaviour.builders import step, story, storyrun
 from tests.behaviour.cluster import Object
-from tests.behaviour.worlds import ROOT, World
+from tests.behaviour.worlds import ROOT, World, bobrapet
 
 POLICY = {"storage": {"file": {"volumeClaimName": "payloads"}}}
 SIZE = 300_000  # above what a StepRun, and what one environment variable can hold
@@ -117,3 +118,33 @@ def test_a_component_that_asks_for_the_files_of_another_namespace_gets_nothing_t
     )
     assert run["status"]["stepStates"]["use"]["phase"] == "Failed"
     assert "lies in namespace somebody-else" in run["status"]["stepStates"]["use"]["message"]
+
+
+def collect(world: World, namespace: str, *arguments: str) -> Object:
+    """What `bobrapet storage gc` says about the store of the namespace."""
+    command = bobrapet("storage", "gc", "--kubeconfig", str(world.cluster.kubeconfig), "-n", namespace, "-o", "json")
+    claims = ("--claims", str(world.claims), "--older-than", "0s")
+    done = subprocess.run([*command, *claims, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (found,) = (one for one in json.loads(done.stdout)["stores"] if one["store"] == f"claim {namespace}/payloads")
+    return found  # type: ignore[no-any-return]
+
+
+def test_payloads_of_deleted_runs_are_collected_and_those_of_others_kept(world: World, namespace: str) -> None:
+    definition = story("s", namespace, step("make", "produce", with_={"size": SIZE}), policy=POLICY)
+    world.cluster.apply(definition, storyrun("gone", namespace, "s"), storyrun("stays", namespace, "s"))
+    for run in ("gone", "stays"):
+        world.cluster.wait_run(namespace, run)
+    folder = payloads(world, namespace)
+    (folder / "mine.txt").write_text("not ours")
+    before = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert collect(world, namespace)["deleted"] == 0, "both runs are there"
+    world.cluster.delete("StoryRun", namespace, "gone")
+    world.cluster.wait_gone("StepRun", namespace, "gone-make")
+    told = collect(world, namespace, "--dry-run")
+    assert (told["deleted"], told["garbage"]["objects"]) == (0, 3), told
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == before
+    assert collect(world, namespace)["deleted"] == 3
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert left == [path for path in before if "gone-make" not in path]
+    assert not (folder / "outputs" / namespace / "gone-make").exists()

@@ -68,12 +68,13 @@ async def explanation(reader: Reader, key: ObjectKey, now: datetime) -> Explanat
         raise CliError(await _not_found(reader, key))
     operator = await _operator(reader)
     # What was just read is what the operator gets when it asks for the newest; plans must not ask again.
-    snapshot = replace(await run_snapshot(operator, run), authoritative=True)
+    # Offloaded data is not read either: what waits for it says so.
+    snapshot = replace(await run_snapshot(operator, run), authoritative=True, has_storage=True)
     plan = engine.plan(snapshot, now)
     steps: dict[str, StepPlan] = {}
     for steprun in ongoing(snapshot):
         found = await step_snapshot(operator, steprun)
-        found = replace(found, run=run, job_confirmed_absent=found.job is None)
+        found = replace(found, run=run, job_confirmed_absent=found.job is None, has_storage=True)
         steps[steprun.metadata.name or ""] = step_engine.plan(found, now)
     return explain(snapshot, plan, steps, now)
 

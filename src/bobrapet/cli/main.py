@@ -263,6 +263,55 @@ def manager(context: typer.Context) -> None:
     raise typer.Exit(verb.main(context.args))
 
 
+storage_app = typer.Typer(help="Look after stored payloads.", no_args_is_help=True)
+app.add_typer(storage_app, name="storage", rich_help_panel=_CLUSTER)
+
+
+@storage_app.command("gc")
+def storage_gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")] = False,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="Only payloads of this one. Default: all.")
+    ] = "",
+    older_than: Annotated[
+        str, typer.Option(metavar="1h", help="Leave younger objects alone: their run may be about to be created.")
+    ] = "1h",
+    cache_older_than: Annotated[
+        str, typer.Option(metavar="720h", help="Also delete cached outputs of this age. Default: keep them.")
+    ] = "",
+    claims: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where the volumes of file storage lie here, as NAMESPACE/CLAIM."),
+    ] = None,
+    kubeconfig: Annotated[
+        str, typer.Option(metavar="FILE", help="Which API server. Default: KUBECONFIG, then that of the user.")
+    ] = "",
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The folder of a `bobrapet dev` that is running.")
+    ] = None,
+    output: Annotated[
+        ExplainFormat, typer.Option("-o", "--output", help="text for people, json for programs.")
+    ] = ExplainFormat.text,
+) -> None:
+    """Delete stored payloads of runs that are gone.
+
+    Exit codes: 0 done; 1 a store could not be reached; 2 bad usage.
+    """
+    from bobrapet.cli import storage as verb
+
+    request = verb.GcRequest(
+        kubeconfig=kubeconfig,
+        data_dir=data_dir,
+        claims=claims,
+        namespace=namespace,
+        older_than=older_than,
+        cache_older_than=cache_older_than,
+        dry_run=dry_run,
+        as_json=output is ExplainFormat.json,
+    )
+    raise typer.Exit(verb.main(request))
+
+
 engram = typer.Typer(help="Write a component: print its template, run it alone.", no_args_is_help=True)
 app.add_typer(engram, name="engram", rich_help_panel=_AUTHOR)
 

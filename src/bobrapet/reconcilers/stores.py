@@ -86,7 +86,9 @@ class Stores:
             return False  # an emptyDir ends with its pod
         return self._access.claims is not None or _is_folder(settings.path)
 
-    async def call(self, settings: StorageSettings, namespace: str, work: Callable[[Store], T]) -> T:
+    async def call(
+        self, settings: StorageSettings, namespace: str, work: Callable[[Store], T], *, timeout: float = TIMEOUT
+    ) -> T:
         """What `work` returns; it runs in a thread, with the store of a workload in `namespace`.
 
         Raises StorageError; one that takes too long counts as BackendUnavailable, and its thread is left behind.
@@ -98,9 +100,9 @@ class Stores:
 
         future = asyncio.get_running_loop().run_in_executor(self._executor(), job)
         try:
-            return await asyncio.wait_for(future, TIMEOUT)
+            return await asyncio.wait_for(future, timeout)
         except TimeoutError as error:
-            raise BackendUnavailable(f"the payload store did not answer within {TIMEOUT:g}s") from error
+            raise BackendUnavailable(f"the payload store did not answer within {timeout:g}s") from error
 
     async def read(self, store: StorageSettings, namespace: str, path: str) -> bytes | None:
         """A whole small object, such as a cached output; None when there is none. Raises StorageError."""
