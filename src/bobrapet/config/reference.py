@@ -220,7 +220,10 @@ _ABOUT: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "controller.storage.s3.region": ("Region.", AT_ONCE),
         "controller.storage.s3.endpoint": ("Address of a server other than that of AWS.", AT_ONCE),
         "controller.storage.s3.use-path-style": ("Puts the bucket into the path, as most other servers want.", AT_ONCE),
-        "controller.storage.s3.auth-secret-name": ("Secret with accessKeyID and secretAccessKey.", AT_ONCE),
+        "controller.storage.s3.auth-secret-name": (
+            "Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the namespace of the operator.",
+            AT_ONCE,
+        ),
         "controller.storage.file.path": ("Folder of the provider file.", AT_ONCE),
         "controller.storage.file.volume-claim-name": ("Volume claim that is mounted there.", AT_ONCE),
     },
