@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bobrapet.api.env import STORAGE_REF
 from bobrapet.api.payloads import CONTENT_JSON, CONTENT_TEXT, PayloadReference
 from bobrapet.storage.body import PIECE_BYTES, Body
 from bobrapet.storage.envelope import json_pieces, raw_pieces
@@ -24,6 +25,9 @@ DEFAULT_INLINE: Final = 1024  # for a component whose operator does not say
 DEFAULT_DEPTH: Final = 32
 MAX_REMAINDER: Final = 256 * 1024
 _EMPTY: Final = ("", None)
+_FLAT_MEMBERS: Final = 64
+_FLAT_TEXT: Final = 1024
+_FLAT_KINDS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,10 +141,13 @@ class _Planner:
             # In bytes of the text itself; its JSON is longer by two quotes and the escapes.
             is_over = size - 2 > self._limits.inline and _utf8_size(value) > self._limits.inline
             return self.offload(value) if is_over else (value, size)
-        if isinstance(value, Mapping):
-            return self._container(value, depth) if value else (value, 2)
-        if isinstance(value, list | tuple):
-            return self._container(value, depth) if value else (value, 2)
+        if isinstance(value, Mapping | list | tuple):
+            if not value:
+                return value, 2
+            flat = _flat_size(value) if depth < self._limits.depth else None
+            if flat is not None and flat <= self._limits.inline:
+                return value, flat
+            return self._container(value, depth)
         size = len(msgspec.json.encode(value))
         return self.offload(value) if size > self._limits.inline and value not in _EMPTY else (value, size)
 
@@ -184,7 +191,8 @@ class _Planner:
                 changed[key] = inline
         is_partial = self._references > references
         is_over = total > (self._limits.remainder if is_partial else self._limits.inline)
-        if total > PIECE_BYTES or (is_over and any(id(member) in self._heavy for _, member in _members(value))):
+        holds_heavy = bool(self._heavy) and any(id(member) in self._heavy for _, member in _members(value))
+        if total > PIECE_BYTES or holds_heavy:
             self._heavy.add(id(value))
         if is_over:
             del self.writes[writes:]  # the parts go with the whole
@@ -194,6 +202,21 @@ class _Planner:
         if isinstance(value, Mapping):
             return {**value, **changed}, total
         return [changed.get(index, member) for index, member in enumerate(value)], total
+
+
+def _flat_size(value: Any) -> int | None:
+    """Bytes of JSON of a container that holds short scalars only, in one go; None: it has to be walked through.
+
+    Most containers of a large value are such records, so this is what makes large values fast.
+    """
+    members = value.values() if isinstance(value, Mapping) else value
+    if len(value) > _FLAT_MEMBERS or STORAGE_REF in value:
+        return None
+    for member in members:
+        kind = type(member)
+        if kind not in _FLAT_KINDS or (kind is str and len(member) > _FLAT_TEXT):
+            return None
+    return len(msgspec.json.encode(value))
 
 
 def _place(write: Write) -> str:
