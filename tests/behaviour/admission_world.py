@@ -154,7 +154,7 @@ def _wait_for(settled: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-class _Loop:
+class LoopThread:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class _Loop:
 def admission_world(name: str, folder: Path) -> Iterator[AdmissionWorld]:
     """Starts everything; the webhooks are asked when it yields."""
     with contextlib.ExitStack() as stack:
-        loop = _Loop()
+        loop = LoopThread()
         stack.callback(loop.close)
         start = _real if name == "envtest" else _embedded
         config = stack.enter_context(start(loop))
@@ -223,13 +223,13 @@ def _is_filled_in(world: AdmissionWorld) -> bool:
 
 
 @contextmanager
-def _real(loop: _Loop) -> Iterator[RestConfig]:
+def _real(loop: LoopThread) -> Iterator[RestConfig]:
     with Environment(EnvironmentOptions(controllers=False)) as environment:
         yield environment.config
 
 
 @contextmanager
-def _embedded(loop: _Loop) -> Iterator[RestConfig]:
+def _embedded(loop: LoopThread) -> Iterator[RestConfig]:
     from bobrapet.local.apiserver import ApiServer
 
     server = ApiServer()

@@ -30,9 +30,6 @@ from tests.unit.validation.test_seed_objects import OBJECTS as SEED
 
 pytestmark = pytest.mark.xdist_group("admission")  # its worlds are started once
 
-WEBHOOKS_ARE_ASKED = ("envtest",)
-"""Worlds whose API server calls webhooks."""
-
 ORDER = (
     *("Secret", "EngramTemplate", "ImpulseTemplate", "Transport", "ReferenceGrant", "Engram", "Story", "Impulse"),
     *("StoryRun", "StepRun", "StoryTrigger", "EffectClaim", "TransportBinding"),
@@ -46,8 +43,6 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         if os.environ.get("CI") == "true":
             pytest.fail(why)
         pytest.skip(why)
-    if name not in WEBHOOKS_ARE_ASKED:
-        pytest.skip("the embedded API server does not call webhooks yet")
     with admission_world(name, tmp_path_factory.mktemp(name)) as running:
         yield running
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from bobrapet.api import KINDS, crd_manifests
 from bobrapet.validation import check_structure
+from tests.behaviour.admission_world import LoopThread
 from tests.unit.api.strategies import SCHEMAS, values
 from tests.unit.validation.test_api_objects import INVALID, OBJECTS, VALID, edited
 
@@ -29,20 +30,25 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(not os.environ.get("KUBEBUILDER_ASSETS"), reason="KUBEBUILDER_ASSETS is not set: hack/envtest"),
 ]
+FEW = settings().max_examples // 8  # each asks two API servers
 PLURALS = {kind.KIND: kind for kind in KINDS}
 
 
 class Server:
     """Plain HTTP, so that headers can be seen."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, base: str, authority: str, token: str) -> None:
+        tls = ssl.create_default_context(cadata=authority)
+        self._base = base
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._http = urllib3.PoolManager(ssl_context=tls, headers=headers, retries=False)
+
+    @classmethod
+    def of(cls, kubeconfig: Path) -> Server:
         config = yaml.safe_load(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        tls = ssl.create_default_context(cadata=authority)
-        self._base = cluster["server"]
-        headers = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/json"}
-        self._http = urllib3.PoolManager(ssl_context=tls, headers=headers, retries=False)
+        return cls(cluster["server"], authority, user["token"])
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, list[str]]:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -77,7 +83,25 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(kubeconfig: Path) -> Server:
-    server = Server(kubeconfig)
+    return _defined(Server.of(kubeconfig))
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[Server]:
+    """The embedded API server with the same definitions."""
+    from bobrapet.local.apiserver import ApiServer
+
+    loop, running = LoopThread(), ApiServer()
+    loop.run(running.start())
+    try:
+        yield _defined(Server(running.url, running.ca_pem, running.admin_token))
+    finally:
+        loop.run(running.stop())
+        loop.close()
+
+
+def _defined(server: Server) -> Server:
+    """The server with our definitions, which it takes without a warning."""
     for crd in crd_manifests():
         status, answer, warnings = server.call(
             "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldValidation=Strict", crd
@@ -165,33 +189,41 @@ BASES = {kind: group["valid"]["min"] for kind, group in OBJECTS.items()}
 
 
 @pytest.mark.parametrize("kind", list(BASES))
-@settings(max_examples=12)
+@settings(max_examples=FEW)
 @given(data=st.data())
-def test_a_random_object_gets_the_same_verdict_from_the_server_and_from_us(
-    server: Server, kind: str, data: st.DataObject
+def test_a_random_object_gets_the_same_verdict_from_both_servers_and_from_us(
+    server: Server, embedded: Server, kind: str, data: st.DataObject
 ) -> None:
     manifest = {**BASES[kind], "spec": data.draw(values(SCHEMAS[kind]["spec"], spoilt=data.draw(st.booleans())))}
     path = server.path(manifest) + "?fieldValidation=Strict&dryRun=All"
     status, answer, _ = server.call("POST", path, manifest)
     ours = check_structure(manifest)
     assert (status == 201) is (not ours.faults), (answer, list(map(str, ours.faults)))
+    also, told, _ = embedded.call("POST", path, manifest)
+    assert also == status, (answer, told)
+    if status == 201:
+        assert told["spec"] == answer["spec"]
 
 
 @pytest.mark.parametrize("kind", list(BASES))
-@settings(max_examples=12)
+@settings(max_examples=FEW)
 @given(data=st.data())
-def test_a_random_status_gets_the_same_verdict_from_the_server_and_from_us(
-    server: Server, kind: str, data: st.DataObject
+def test_a_random_status_gets_the_same_verdict_from_both_servers_and_from_us(
+    server: Server, embedded: Server, kind: str, data: st.DataObject
 ) -> None:
     base = BASES[kind]
-    server.call("POST", server.path(base), base)
     manifest = {**base, "status": data.draw(values(SCHEMAS[kind]["status"], spoilt=data.draw(st.booleans())))}
-    path = server.path(base, base["metadata"]["name"]) + "/status?fieldValidation=Strict&dryRun=All"
-    _, stored, _ = server.call("GET", server.path(base, base["metadata"]["name"]))
-    manifest["metadata"] = {**base["metadata"], "resourceVersion": stored["metadata"]["resourceVersion"]}
-    status, answer, _ = server.call("PUT", path, manifest)
+    path = server.path(base, base["metadata"]["name"])
+    answers = []
+    for each in (server, embedded):
+        each.call("POST", each.path(base), base)
+        _, stored, _ = each.call("GET", path)
+        manifest["metadata"] = {**base["metadata"], "resourceVersion": stored["metadata"]["resourceVersion"]}
+        status, answer, _ = each.call("PUT", path + "/status?fieldValidation=Strict&dryRun=All", manifest)
+        answers.append((status, answer))
     ours = check_structure(manifest)
-    assert (status == 200) is (not ours.faults), (answer, list(map(str, ours.faults)))
+    assert (answers[0][0] == 200) is (not ours.faults), (answers[0], list(map(str, ours.faults)))
+    assert answers[1][0] == answers[0][0], answers
 
 
 def explained(server: Server, kind: Any) -> dict[str, Any]:
