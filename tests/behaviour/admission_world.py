@@ -204,6 +204,7 @@ async def _build(config: RestConfig, serving: LocalServing) -> ControllerManager
         webhook_cert_path=str(serving.cert_dir),
         webhook_port=serving.port,
         leader_elect=True,
+        leader_election_lease_duration="10h",  # no test takes that long, so nobody takes the Lease over
         leader_election_id=LEASE["metadata"]["name"],  # type: ignore[index]
         leader_election_namespace=CONFIG[0],
     )
