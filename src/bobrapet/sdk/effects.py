@@ -9,8 +9,9 @@ recorded. An EffectClaim is the lock: one process holds it while the block runs,
 afterwards. `status.effects` of the StepRun is the record that people and other components read.
 
 What no lock can rule out: a process that dies between the effect and the end of its block leaves the effect in doubt.
-The next attempt waits until the lease has run out, takes the claim over, and runs the block with `in_doubt` set; the
-`idempotency_key` is the same in all attempts, so that the other side can tell a repetition.
+The next attempt waits until the lease has run out, takes the claim over, and runs the block with `in_doubt` set. So it
+is, without a wait, after an interruption of the block. The `idempotency_key` is the same in all attempts, so that the
+other side can tell a repetition.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ process that died inside the block."""
 _KEY_LIMIT = 256
 _NO_CLAIMS = frozenset({403, 404, 405})
 _TRIES = 5
-_RELEASED = "released"
+_RELEASED, _IN_DOUBT = "released", "inDoubt"  # details of a claim that was given back
 
 
 class EffectHeld(RateLimitedError):
@@ -80,7 +81,7 @@ class Effect:
         self.happened = False
         """Whether an earlier attempt, or this one, has completed it."""
         self.in_doubt = False
-        """Whether an earlier process died inside the block: its effect may have happened."""
+        """Whether an earlier attempt was killed or interrupted inside the block: its effect may have happened."""
         self.details: dict[str, Any] = {}
         """What `record` kept, in this attempt or the one that did it."""
         self.idempotency_key = ""
@@ -112,7 +113,7 @@ class Effect:
         if isinstance(error, Skipped):
             error.over()
             return True
-        self._end(failed=error is not None)
+        self._end(error)
         return False
 
     async def __aenter__(self) -> Effect:
@@ -132,7 +133,7 @@ class Effect:
             error.over()
             return True
         # A cancelled task may still tell the others that its claim is free.
-        await asyncio.shield(asyncio.to_thread(self._end, failed=error is not None))
+        await asyncio.shield(asyncio.to_thread(self._end, error))
         return False
 
     # The two ends of the block.
@@ -160,14 +161,15 @@ class Effect:
         self._running = True
         return True
 
-    def _end(self, *, failed: bool) -> None:
+    def _end(self, error: BaseException | None) -> None:
         if not self._running:
             return  # an empty block, which there was no need to skip
         self._running = False
         claimed, claim = self._renewal is not None, self._renewal.stop() if self._renewal is not None else None
-        if failed:
+        if error is not None:
             if claim is not None:
-                self._release(claim)
+                # The block failed by itself, or was interrupted wherever it stood.
+                self._release(claim, in_doubt=not isinstance(error, Exception))
             return
         if claimed:
             if claim is None:
@@ -223,7 +225,8 @@ class Effect:
 
     def _check_free(self, spec: Mapping[str, Any]) -> None:
         """Raises EffectHeld while another process holds the claim."""
-        holder = spec.get("holderIdentity")
+        holder, told = spec.get("holderIdentity"), spec.get("details") or {}
+        self.in_doubt = bool(told.get(_IN_DOUBT))
         if not holder or spec.get("completionStatus"):
             return
         renewed = _moment(spec.get("renewTime") or spec.get("acquireTime"))
@@ -235,7 +238,7 @@ class Effect:
                 details={"holder": holder},
                 retry_after=round(left + 0.5),
             )
-        if (spec.get("details") or {}).get(_RELEASED):
+        if told.get(_RELEASED):
             return
         self.in_doubt = True
         self._log.warning("effect in doubt: its process ended inside the block", effect=self.key, holder=holder)
@@ -270,14 +273,15 @@ class Effect:
             spec["details"] = self._bounded_details()
         self._update({**claim, "spec": spec}, "completed")
 
-    def _release(self, claim: dict[str, Any]) -> None:
+    def _release(self, claim: dict[str, Any], *, in_doubt: bool) -> None:
+        told = {_RELEASED: True} | ({_IN_DOUBT: True} if in_doubt else {})
         try:
             try:
-                spec = {**_vacated(claim["spec"]), "completionStatus": "released"}
+                spec = {**_vacated(claim["spec"]), "completionStatus": "released", "details": told}
                 self._update({**claim, "spec": spec}, "released")
             except _ClaimRefused:
                 # The Go operator admits no claim that is taken again after its release; a lease that ran out it does.
-                spec = {**claim["spec"], "leaseDurationSeconds": 1, "details": {_RELEASED: True}}
+                spec = {**claim["spec"], "leaseDurationSeconds": 1, "details": told}
                 self._update({**claim, "spec": spec}, "released")
         except EffectFailed as error:
             self._log.warning("claim not released: it is free when its lease is over", error=str(error))

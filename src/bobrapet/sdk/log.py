@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, TextIO
 
 import msgspec
@@ -69,8 +70,9 @@ class Log:
     def _write(self, level: str, message: str, fields: dict[str, Any]) -> None:
         now = time.time()
         line = {"time": timestamp(now), "level": level, "msg": message, **self._about, **fields}
-        text = redact(msgspec.json.encode(line, enc_hook=str).decode(), self.hidden)
-        print(text, file=self._stream or sys.stderr, flush=True)
+        text = redact(_encoded(line), self.hidden)
+        with suppress(OSError, ValueError):  # nobody listens any more; the work goes on
+            print(text, file=self._stream or sys.stderr, flush=True)
         if self._kept is not None:
             self._keep(self._kept, text.encode(errors="replace") + b"\n")
 
@@ -88,6 +90,16 @@ class Log:
         self._kept_bytes += len(line)
         while self._kept_bytes > KEPT_BYTES and len(kept) > 1:
             self._kept_bytes -= len(kept.pop(0))
+
+
+def _encoded(line: dict[str, Any]) -> str:
+    """Whatever a component logs becomes a line: a log never fails the work."""
+    try:
+        return msgspec.json.encode(line, enc_hook=str).decode()
+    except (UnicodeError, TypeError, ValueError, RecursionError):  # file names that are no Unicode, keys of any type
+        import json
+
+        return json.dumps({str(key): repr(value) for key, value in line.items()})
 
 
 def adopt_standard_logging(log: Log, *, debug: bool) -> None:

@@ -207,6 +207,14 @@ def test_the_controllers_own_writes_to_a_claim_do_not_take_it_away() -> None:
     assert len([call for call in run.calls if str(call) == "update effectclaims"]) == 2
 
 
+def test_an_interruption_inside_the_block_leaves_it_in_doubt_without_a_wait() -> None:
+    operator = Operator(max_retries=2)
+    gateway = Gateway(operator.cancel)
+    run = operator.run(component(gateway), {"order": "o1"})
+    assert [attempt.exit_code for attempt in run.attempts] == [143, 0]
+    assert run.output == {"payment": "payment-2", "doubt": True}
+
+
 def test_an_operator_that_admits_no_release_lets_the_lease_run_out_at_once_instead() -> None:
     """The Go operator's webhook wants completedAt with `released`, and refuses to have it taken away again."""
     operator = Operator(max_retries=2)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +23,7 @@ from bobrapet.sdk.codec import OUTPUT_LIMIT, decode, encode
 from bobrapet.sdk.durations import format_duration, parse_duration
 from bobrapet.sdk.environment import Environment
 from bobrapet.sdk.errors import EnvironmentInvalid, InputInvalid, OutputInvalid, StepTimeout
+from bobrapet.sdk.log import Log
 from bobrapet.sdk.outcome import Succeeded, failure, status_patch
 from bobrapet.sdk.redaction import redact, shorten
 from bobrapet.sdk.secrets import expand_secrets
@@ -313,3 +318,25 @@ def test_an_output_that_its_component_did_not_promise_is_refused(result: Any, ki
 )
 def test_an_output_that_fits_its_type_is_reported(result: Any, kind: Any) -> None:
     assert encode(result, kind) == encode(result)
+
+
+@pytest.mark.parametrize("value", ["\udc80", object(), {1, 2}, {(1, 2): 3}, float("nan")])
+def test_whatever_is_logged_becomes_one_line(value: Any) -> None:
+    stream = io.StringIO()
+    Log(stream=stream).info("read", value=value)
+    (line,) = stream.getvalue().splitlines()
+    assert "read" in json.loads(line)["msg"]
+
+
+def test_a_log_that_nobody_reads_any_more_does_not_stop_the_work() -> None:
+    stream = io.StringIO()
+    stream.close()
+    Log(stream=stream).info("read")
+
+
+def test_a_component_without_needs_loads_nothing_but_the_codec() -> None:
+    code = "import sys, bobrapet.sdk, bobrapet.sdk.process; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    foreign = set(loaded) - set(sys.stdlib_module_names) - {"bobrapet", "msgspec", "typing_extensions", "__main__"}
+    assert not {name for name in foreign if not name.startswith("_")}
+    assert not {"pydantic", "yaml", "urllib3", "asyncio", "ssl", "http", "email", "logging"} & set(loaded)
