@@ -50,6 +50,8 @@ class StepView:
     finished: datetime | None = None
     retries: int = 0
     depth: int = 0
+    progress: str = ""
+    """How far the component says that it is. Shown on a terminal only: as lines it would be one a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ def tree(view: RunView, now: datetime, *, height: int, spinner: Spinner | None =
     for position, step in enumerate(shown):
         last = position == len(shown) - 1 and not folded
         indent = "   " * step.depth + ("└─ " if last else "├─ ")
-        note = f"retry {step.retries}  {step.note}".strip() if step.retries else step.note
+        said = (f"retry {step.retries}" if step.retries else "", step.note, step.progress)
+        note = "  ".join(part for part in said if part)
         table.add_row(
             _branch(indent, step.phase, step.name, spinner),
             Text(step.phase, style=_GLYPHS.get(step.phase, _WAITING)[1]),

@@ -42,6 +42,7 @@ def run_view(
                 finished=_time(state.finished_at if state else child_status.finished_at if child_status else None),
                 retries=(child_status.retries or 0) if child_status else 0,
                 depth=1 if parent else 0,
+                progress=_progress(child) if phase == "Running" else "",
             )
         )
     phase = status.phase.value if status and status.phase else ""
@@ -95,6 +96,21 @@ def _note(phase: str, reason: Reason | None, message: str | None) -> str:
             return note
         case _:
             return str(reason)
+
+
+def _progress(child: StepRun | None) -> str:
+    """The signal `progress` of a component (`ctx.progress` of the SDK): `30 of 120 (25 %) pages`."""
+    signal = (child.status.signals or {}).get("progress") if child and child.status else None
+    told = signal.get("sample") if isinstance(signal, dict) else None
+    if not isinstance(told, dict):
+        return ""
+    done, total, fraction, message = (told.get(key) for key in ("done", "total", "fraction", "message"))
+    parts = []
+    if isinstance(done, int | float) and isinstance(total, int | float):
+        parts.append(f"{done:g} of {total:g}")
+    if isinstance(fraction, int | float):
+        parts.append(f"({fraction:.0%})" if parts else f"{fraction:.0%}")
+    return " ".join([*parts, message] if isinstance(message, str) else parts)
 
 
 def _time(text: str | None) -> datetime | None:

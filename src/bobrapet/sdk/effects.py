@@ -141,6 +141,16 @@ class Effect:
     def _begin(self) -> bool:
         """Whether the block shall run. Raises EffectHeld, EffectFailed."""
         try:
+            return self._entered()
+        except BaseException:
+            # Interrupted on the way in: nothing happened, and `__exit__` will not be called.
+            claim = self._renewal.stop() if self._renewal is not None else self._claim
+            if claim is not None and not self.happened:
+                self._release(claim, in_doubt=False)
+            raise
+
+    def _entered(self) -> bool:
+        try:
             with self._link.api() as api:
                 step_run = api.get()
                 of_step = _step_key(step_run, self._link)

@@ -34,7 +34,8 @@ class Renewal:
     def stop(self) -> dict[str, Any] | None:
         """Ends the renewals; returns the claim as it was written last, None when it is no longer ours."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # an interruption may come before the start
+            self._thread.join()
         return None if self._gone else self._claim
 
     def _run(self) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from bobrapet.api import StepRun, Story, StoryRun
 from bobrapet.cli.progress import PlainLines, RunView, StepView, elapsed, open_display, tree
+from bobrapet.cli.view import run_view
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -42,6 +45,42 @@ def test_the_tree_shows_phase_time_retries_and_why_a_step_waits() -> None:
     assert lines[0] == ["▶", "etl-1", "Running", "1.5", "s"]
     assert lines[1] == ["├─", "▶", "fetch", "Running", "1.5", "s", "retry", "2"]
     assert lines[2] == ["└─", "·", "transform", "Waiting", "waits", "for", "fetch"]
+
+
+def test_a_terminal_shows_how_far_a_component_says_that_it_is_and_plain_lines_do_not() -> None:
+    view = run(StepView("crawl", "Running", started=T0, progress="30 of 120 (25%) pages"))
+    assert "30 of 120 (25%) pages" in drawn(view)
+    stream = io.StringIO()
+    PlainLines(lambda: T0, stream).update(view)
+    assert "30 of 120" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sample", "text"),
+    [
+        ({"done": 30, "total": 120, "fraction": 0.25, "message": "pages"}, "30 of 120 (25%) pages"),
+        ({"done": 0.5, "fraction": 0.5}, "50%"),
+        ({"message": "warming up"}, "warming up"),
+        ({"done": "x", "fraction": [1]}, ""),
+        (7, ""),
+        (None, ""),
+    ],
+)
+def test_the_signal_progress_of_a_running_step_is_read_as_far_as_it_makes_sense(sample: Any, text: str) -> None:
+    signals = {"progress": {"meta": {}, "sample": sample}}
+    child = StepRun.model_validate(
+        {
+            "metadata": {"name": "r-crawl"},
+            "spec": {"stepId": "crawl", "storyRunRef": {"name": "r"}, "engramRef": {"name": "e"}},
+            "status": {"phase": "Running", "retries": 0, "signals": signals},
+        }
+    )
+    story = Story.model_validate(
+        {"metadata": {"name": "s"}, "spec": {"steps": [{"name": "crawl", "ref": {"name": "e"}}]}}
+    )
+    owner = StoryRun.model_validate({"metadata": {"name": "r"}, "spec": {"storyRef": {"name": "s"}}})
+    (step,) = run_view(owner, story, {"r-crawl": child}, {}).steps
+    assert step.progress == text
 
 
 def test_what_moves_or_failed_stays_visible_when_the_terminal_is_too_small() -> None:

@@ -14,6 +14,7 @@ import pytest
 from bobrapet.sdk import Context, EffectLost, RetryError, engram
 from bobrapet.sdk.effects import LEASE, Effect, EffectHeld, claim_name, effect_key
 from bobrapet.sdk.environment import StepIdentity
+from bobrapet.sdk.lease import Renewal
 from bobrapet.sdk.link import Link
 from bobrapet.sdk.log import Log
 from bobrapet.sdk.memory_api import MemoryApi
@@ -205,6 +206,17 @@ def test_the_controllers_own_writes_to_a_claim_do_not_take_it_away() -> None:
     run = operator.run(component(gateway), {"order": "o1"})
     assert run.claims["charge:o1"]["completionStatus"] == "completed"
     assert len([call for call in run.calls if str(call) == "update effectclaims"]) == 2
+
+
+def test_an_interruption_on_the_way_in_gives_the_claim_back_without_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the claim and the block: `__exit__` is not called for a block that never began."""
+    operator, gateway = Operator(max_retries=1), Gateway()
+    with monkeypatch.context() as patch:
+        patch.setattr(Renewal, "start", lambda _: (patch.undo(), operator.cancel()))
+        run = operator.run(component(gateway), {"order": "o1"})
+    assert [attempt.exit_code for attempt in run.attempts] == [143, 0]
+    assert run.attempts[1].delay < LEASE, "nobody waited for the lease"
+    assert run.output == {"payment": "payment-1", "doubt": False}
 
 
 def test_an_interruption_inside_the_block_leaves_it_in_doubt_without_a_wait() -> None:
