@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any, Final
 
-from bobrapet.api import Story, StoryRun
+from bobrapet.api import KubernetesObject, Story, StoryRun
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
+from bobrapet.engine.reasons import Wake
 from bobrapet.engine.snapshot import RunSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.identity import ForeignIdentity, ensure_identity
@@ -83,14 +85,21 @@ class StoryRunReconciler:
         return planned
 
     async def _carry_out(self, planned: PlannedRun) -> RunPlan:
-        await self._apply(planned.snapshot, planned.plan)
+        plan = planned.plan
+        is_as_planned = await self._apply(planned.snapshot, plan)
         if planned.trouble:
             told = Event("Warning", "StorageUnavailable", planned.trouble)
             apply.record(self._recorder, planned.snapshot.run, [told])
-        return planned.plan
+        if is_as_planned:
+            return plan
+        # The plan did not count with that, and its own status wakes nobody (`echoes`).
+        again = Wake(self._operator.clock.now(), "it looks at who has the name of a child")
+        return dataclasses.replace(plan, wakes=(*plan.wakes, again))
 
-    async def _apply(self, snapshot: RunSnapshot, plan: RunPlan) -> None:
+    async def _apply(self, snapshot: RunSnapshot, plan: RunPlan) -> bool:
+        """Says whether every child was created here; a name that was taken is a child of ours, or somebody else's."""
         client, run = self._operator.client, snapshot.run
+        created: list[bool] = []
         namespace = run.metadata.namespace or ""
         if plan.ensure_identity and snapshot.story is not None:
             await self._ensure_identity(snapshot, snapshot.story)
@@ -99,7 +108,11 @@ class StoryRunReconciler:
         await fence.patch(plan.metadata)
         await fence.patch_status(plan.status)
         await apply.each(plan.engrams, lambda needed: apply.create(client, needed))
-        await apply.each([*plan.starts, *plan.children], lambda child: apply.create(client, child))
+
+        async def make(child: KubernetesObject) -> None:
+            created.append(await apply.create(client, child))
+
+        await apply.each([*plan.starts, *plan.children], make)
 
         async def ask_to_end(change: Annotate) -> None:
             await apply.annotate(client, namespace, change)
@@ -116,6 +129,7 @@ class StoryRunReconciler:
                 await client.delete(
                     run, preconditions=Preconditions(uid=run.metadata.uid), propagation_policy="Background"
                 )
+        return all(created)
 
     async def _ensure_identity(self, snapshot: RunSnapshot, story: Story) -> None:
         """The account that the steps run under. Raises ForeignIdentity, and tells it in an Event of the run."""

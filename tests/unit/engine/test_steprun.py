@@ -593,3 +593,18 @@ def test_schema_references_are_recorded_when_the_step_starts() -> None:
     assert reference is not None
     assert (reference.ref, reference.version) == ("bubu://engram/wf/worker/input", "1.0.0")
     assert world.steps["r1-a"].status.output_schema_ref is None
+
+
+@pytest.mark.parametrize("phase", [None, "Running"])
+def test_the_job_of_an_earlier_steprun_of_the_same_name_is_never_taken_for_its_own(phase: str | None) -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.reconcile_step("a")
+    world.job_ends("a")
+    world.jobs["r1-a"]["metadata"]["ownerReferences"] = [{"kind": "StepRun", "name": "r1-a", "uid": "an-earlier-one"}]
+    # A redrive made the StepRun anew, and the garbage collector has not come to its Job yet.
+    world.patch(world.steps["r1-a"], {"status": {"phase": phase}})
+    found = world.plan_step("a")
+    assert (found.start, found.status) == (None, None)
+    assert [(delete.kind, delete.name) for delete in found.deletes] == [("Job", "r1-a")]
+    assert "earlier Job" in str(found.reason)

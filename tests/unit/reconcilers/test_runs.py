@@ -457,3 +457,22 @@ async def test_b15_the_rights_that_a_branch_asks_for_are_granted_and_looked_at_o
     await succeed(world, "run1-fetch")
     writes = [write for write in world.writes if "roles" in write]
     assert len(writes) == 1, "nothing starts, so nobody looks at rights"
+
+
+async def test_a_name_that_is_taken_is_looked_at_again_although_nothing_else_happens() -> None:
+    foreign = StepRun.model_validate(
+        {
+            "metadata": {"name": "run1-fetch", "namespace": NAMESPACE, "uid": "u", "generation": 1},
+            "spec": {"storyRunRef": {"name": "somebody"}, "stepId": "x", "engramRef": {"name": "http"}},
+        }
+    )
+    world = World(template(), engram(), story(step("fetch")), storyrun(), foreign)
+    request = Request(NAMESPACE, "run1")
+    first = await world.storyruns.reconcile(request)
+    assert 0 < first.requeue_after < 0.1
+    second = await world.storyruns.reconcile(request)
+    assert 0 < second.requeue_after <= 2
+    await world.clock.advance(second.requeue_after)
+    await world.storyruns.reconcile(request)
+    run = await world.run()
+    assert (run.status.phase, run.status.step_states["fetch"].reason) == ("Failed", "ChildStepRunDrift")

@@ -32,7 +32,9 @@ class StepPass:
         self._status = StepStatus(snapshot.step, now)
         self._number = max(snapshot.step.status.retries or 0, 0)
         self._pods = [pod_of(pod) for pod in snapshot.pods]
-        self._attempt = attempt_of(snapshot.job, self._pods) if snapshot.job is not None else None
+        self._attempt = (
+            attempt_of(snapshot.job, self._pods, self._step.metadata.uid) if snapshot.job is not None else None
+        )
         self._definition = self._find_definition()
         self._policy = execution_policy.resolve(
             snapshot.config,

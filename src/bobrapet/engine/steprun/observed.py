@@ -13,6 +13,9 @@ from bobrapet.engine.states import moment
 
 CONTAINER: Final = "engram"
 
+LEFT_OVER: Final = -1
+"""The attempt of a Job that belonged to an earlier StepRun of the same name and is about to be collected."""
+
 _CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
 _IMAGE_TROUBLE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _TROUBLE: Final = _IMAGE_TROUBLE | {
@@ -66,7 +69,7 @@ class Attempt:
 
     uid: str
     number: int | None
-    """Which attempt it belongs to; None when it does not say (made by another operator)."""
+    """Which attempt it belongs to; None when it does not say (made by another operator); LEFT_OVER: to none."""
     created_at: datetime | None
     is_deleting: bool
     is_complete: bool
@@ -120,7 +123,8 @@ class Attempt:
         return ""
 
 
-def attempt_of(job: Mapping[str, Any], pods: Sequence[Pod]) -> Attempt:
+def attempt_of(job: Mapping[str, Any], pods: Sequence[Pod], owner: str | None = None) -> Attempt:
+    """`owner`: uid of the StepRun that looks; the Job of another one of the same name is no attempt of it."""
     metadata, spec, status = job.get("metadata") or {}, job.get("spec") or {}, job.get("status") or {}
     uid = metadata.get("uid") or ""
     conditions = {
@@ -130,10 +134,11 @@ def attempt_of(job: Mapping[str, Any], pods: Sequence[Pod]) -> Attempt:
     }
     failed = conditions.get("Failed") or {}
     number = (metadata.get("annotations") or {}).get(labels.ANNOTATION_ATTEMPT, "")
+    is_left_over = owner is not None and _owner_uid(metadata, "StepRun") not in ("", owner)
     template = (spec.get("template") or {}).get("spec") or {}
     return Attempt(
         uid=uid,
-        number=int(number) if number.isdecimal() else None,
+        number=LEFT_OVER if is_left_over else int(number) if number.isdecimal() else None,
         created_at=moment(metadata.get("creationTimestamp")),
         is_deleting=bool(metadata.get("deletionTimestamp")),
         is_complete="Complete" in conditions,
@@ -156,7 +161,7 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
     code = terminated.get("exitCode") if terminated else None
     return Pod(
         name=metadata.get("name") or "",
-        job_uid=found_labels.get(_CONTROLLER_UID) or _owner_uid(metadata),
+        job_uid=found_labels.get(_CONTROLLER_UID) or _owner_uid(metadata, "Job"),
         attempt=(metadata.get("annotations") or {}).get(labels.ANNOTATION_ATTEMPT, ""),
         phase=status.get("phase") or "",
         exit_code=code if isinstance(code, int) else None,
@@ -169,9 +174,9 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
     )
 
 
-def _owner_uid(metadata: Mapping[str, Any]) -> str:
+def _owner_uid(metadata: Mapping[str, Any], kind: str) -> str:
     for owner in metadata.get("ownerReferences") or ():
-        if owner.get("kind") == "Job":
+        if owner.get("kind") == kind:
             return str(owner.get("uid") or "")
     return ""
 
