@@ -33,5 +33,12 @@ def signals(input: dict[str, Any], ctx: Context[dict[str, Any]]) -> dict[str, An
     return {"done": True}
 
 
+@engram
+def shows(input: dict[str, Any], ctx: Context[dict[str, Any]]) -> dict[str, Any]:
+    """What reached it."""
+    ctx.log.info("shown", input=input)
+    return {"input": input}
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]].main()

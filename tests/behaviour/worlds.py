@@ -29,7 +29,7 @@ COMPONENTS = ROOT / "tests/behaviour/components.py"
 MODES = ("echo", "silent", "crash", "exits", "killed", "hang", "flaky", "counted", "big", "liar")
 FAULTY = ("late", "told_then_hangs", "hangs_once", "contradicts", "environment", "quiet")
 """Modes without an Engram in every namespace; tests that want one make it."""
-WITH_SDK = ("charges", "signals")
+WITH_SDK = ("charges", "signals", "shows")
 SDK_COMPONENTS = ROOT / "tests/behaviour/sdk_components.py"
 WIRE = ROOT / "tests/behaviour/wire"
 WIRE_GO = ROOT / ".cache/tests/wire-go"
