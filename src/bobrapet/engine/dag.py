@@ -35,7 +35,7 @@ from bobrapet.engine.reasons import (
     Wake,
 )
 from bobrapet.engine.scheduling import QueuePlace, admit
-from bobrapet.engine.states import State, moment
+from bobrapet.engine.states import State, from_api, moment
 from bobrapet.engine.work import Ending, Work
 
 if TYPE_CHECKING:
@@ -381,7 +381,9 @@ class Pass(Work):
         self.reasons[item.key] = reason
         state = self.states.get(item.node.name)
         if state is not None and not state.is_unstarted:
-            return  # a parallel step of which some branches run
+            # A parallel step of which some branches run: its state says that others wait, or no slot would wake it.
+            self.record(item.node.name, replace(state, message=str(reason), reason=reason.cause))
+            return
         since = state.started_at if state is not None and state.started_at else self.now
         self.record(item.node.name, State(Phase.PENDING, str(reason), reason.cause, started_at=since))
 
@@ -405,13 +407,18 @@ class Pass(Work):
         return visible + unseen
 
     def _queued_since(self) -> datetime | None:
-        times = [state.started_at for state in self.states.values() if state.is_queued and state.started_at]
+        """Since when the run stands in line, as its recorded states say it to everybody else."""
+        recorded = map(from_api, self.run_object.status.step_states.values())
+        times = [state.started_at for state in recorded if state.is_queued and state.started_at]
         return min(times, default=None)
 
     # Parallel
 
     def _parallel(self, node: Node, state: State) -> None:
         """Starts branches that have none yet, and ends the step when all branches have ended."""
+        if state.is_queued and not state.is_unstarted:
+            state = replace(state, message="", reason="")  # said again below if branches still wait
+            self.record(node.name, state)
         if node.name not in self.states:
             self.record(node.name, state)
         open_: list[str] = []

@@ -46,7 +46,8 @@ class State:
 
     @property
     def is_queued(self) -> bool:
-        return self.phase is Phase.PENDING and self.reason in QUEUE_REASONS
+        """Waits for a slot: as a whole, or with branches of a parallel step that runs already."""
+        return not self.is_terminal and self.reason in QUEUE_REASONS
 
     @property
     def is_unstarted(self) -> bool:

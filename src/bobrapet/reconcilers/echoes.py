@@ -25,6 +25,12 @@ class Echoes:
             self._written.clear()
         self._written[obj.metadata.uid or ""] = obj.metadata.resource_version or ""
 
+    def looked_at(self, obj: Any) -> None:
+        """A pass begins with this version. If it is older than the one written here, its verdict is about the past:
+        then the echo must wake somebody."""
+        if self._written.get(obj.metadata.uid or "", obj.metadata.resource_version) != obj.metadata.resource_version:
+            del self._written[obj.metadata.uid or ""]
+
     def is_echo(self, event: UpdateEvent[Any]) -> bool:
         """Whether the new version is exactly the one that was written here."""
         new = event.metadata_new

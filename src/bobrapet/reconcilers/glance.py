@@ -107,7 +107,7 @@ def waiting(run: Unstructured) -> Waiting | None:
     held = [
         state
         for state in states.values()
-        if state.get("phase") == Phase.PENDING and state.get("reason") in QUEUE_REASONS
+        if state.get("reason") in QUEUE_REASONS and not Phase(state["phase"]).is_terminal
     ]
     if not held:
         return None

@@ -62,6 +62,7 @@ class StepRunReconciler:
         step = await get_or_none(self._operator.client, StepRun, request.key)
         if step is None:
             return Result()
+        self._operator.echoes.looked_at(step)
         try:
             plan = await self._drive(step)
         except Conflict:

@@ -53,6 +53,7 @@ class StoryRunReconciler:
         if run is None:
             self._meter.run_gone(request)
             return Result()
+        self._operator.echoes.looked_at(run)
         try:
             plan = await self._drive(run)
         except Conflict:

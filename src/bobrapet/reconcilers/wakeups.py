@@ -57,6 +57,16 @@ class WakeUps:
         found = [request for engram in engrams for request in await self.runs_of_engram(engram)]
         return list(dict.fromkeys(found))
 
+    async def steps_of_run(self, run: Unstructured) -> list[Request]:
+        """Steps that go on: one may have been looked at before the cache showed the run that it belongs to."""
+        key = str(ObjectKey.of(run))
+        return _open(await self._reader.list(RawStepRun, fields={indexes.STEPRUN_RUN: key}))
+
+    async def steps_of_story(self, story: Story) -> list[Request]:
+        """Steps that go on, of all runs of a Story."""
+        runs = await self._reader.list(RawStoryRun, fields={indexes.STORYRUN_STORY: str(ObjectKey.of(story))})
+        return [request for run in runs if glance.is_open(run) for request in await self.steps_of_run(run)]
+
     async def steps_of_engram(self, engram: Engram) -> list[Request]:
         """Steps that go on: they may be Blocked for want of the Engram."""
         key = str(ObjectKey.of(engram))

@@ -129,10 +129,7 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator, source: 
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
-        .for_(
-            RawStoryRun,
-            Funcs(update=lambda event: not operator.echoes.is_echo(event) and watches.run_changed(event)),
-        )
+        .for_(RawStoryRun, Funcs(update=lambda event: not operator.echoes.is_echo(event)))
         .owns(RawStepRun, Funcs(create=watches.own_creation, update=watches.step_changed))
         .owns(RawStoryRun, Funcs(create=watches.own_creation, update=watches.run_changed))
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
@@ -155,6 +152,7 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator, source: 
 async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
     wake = wakeups.WakeUps(operator.client)
     spec_changed = GenerationChanged()
+    appears = Funcs(update=watches.never, delete=watches.never, generic=watches.never)
     await (
         controller_managed_by(manager)
         .for_(RawStepRun, Funcs(update=lambda event: not operator.echoes.is_echo(event)))
@@ -165,6 +163,8 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
             Funcs(create=watches.pod_tells, update=watches.pod_changed),
         )
         .watches(RawStepRun, enqueue_requests_from_map_func(wakeups.step_of_answer), Funcs(update=watches.step_changed))
+        .watches(RawStoryRun, enqueue_requests_from_map_func(wake.steps_of_run), appears)
+        .watches(Story, enqueue_requests_from_map_func(wake.steps_of_story), appears)
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
         .with_options(_options(operator, operator.config().rates.steprun))

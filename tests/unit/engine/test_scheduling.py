@@ -49,6 +49,19 @@ def test_b28_every_branch_of_a_parallel_step_takes_a_slot() -> None:
     assert len(world.steps) == 3
 
 
+def test_a_parallel_step_says_that_branches_wait_for_a_slot_and_since_when() -> None:
+    """Found by the simulation: nothing else tells the run's place in line, and no free slot would wake it."""
+    branches = [{"name": name, "ref": {"name": "worker"}} for name in "xy"]
+    world = World(story(step("p: parallel", with_={"steps": branches}), policy={"concurrency": 1}))
+    world.reconcile()
+    world.at(3 * SECOND).reconcile()
+    assert world.state("p") == "Running/StoryConcurrency"
+    assert world.run.status.step_states["p"].started_at == "2026-01-01T10:00:00.000Z"
+    world.end("p-x").reconcile()
+    assert world.state("p") == "Running"
+    assert world.run.status.step_states["p"].message is None
+
+
 def queue(limit: int, ageing: int = 0) -> OperatorConfig:
     data = {"storyrun.queue.q.concurrency": str(limit), "storyrun.queue.q.priority-aging-seconds": str(ageing)}
     return parse(data).config

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.engine.simulation import Simulation, interpret, random_story
 
-SEEDS = int(os.environ.get("BOBRAPET_SEEDS", "300"))
+SEEDS = int(os.environ.get("BOBRAPET_SEEDS", "100"))
 BATCH = 25
 ENDED = {"Succeeded", "Failed", "Skipped", "Canceled", "Timeout", "Finished", "Compensated"}
 

@@ -72,6 +72,13 @@ def test_a_later_version_of_another_writer_is_no_echo_nor_is_another_object() ->
     assert not echoes.is_echo(UpdateEvent(steprun("1", "other"), steprun("2", "other")))
 
 
+def test_an_echo_wakes_when_a_pass_has_looked_at_an_older_version_meanwhile() -> None:
+    echoes = Echoes()
+    echoes.note(steprun("2"))
+    echoes.looked_at(steprun("1"))
+    assert not echoes.is_echo(UpdateEvent(steprun("1"), steprun("2")))
+
+
 def test_a_resync_is_no_echo() -> None:
     echoes = Echoes()
     echoes.note(steprun("2"))
