@@ -32,6 +32,8 @@ class Outcome:
     interrupted: bool = False
     logs: Mapping[str, str] = field(default_factory=dict)
     """Last log lines of the steps that failed, by step name."""
+    output: Any = None
+    """The output with its offloaded data; None: there is none in it."""
 
     @property
     def succeeded(self) -> bool:

@@ -33,7 +33,8 @@ def print_result(outcome: Outcome, request: RunRequest) -> None:
             print(yaml.safe_dump(_object(outcome), sort_keys=False, allow_unicode=True), end="")
         case _:
             if outcome.succeeded:
-                print(json.dumps(story_output(outcome), indent=2, ensure_ascii=False))
+                output = outcome.output if outcome.output is not None else story_output(outcome)
+                print(json.dumps(output, indent=2, ensure_ascii=False))
     sys.stdout.flush()
     if not outcome.succeeded:
         for line in failure_report(outcome, request):

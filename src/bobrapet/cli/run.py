@@ -109,6 +109,7 @@ async def _run(
 ) -> Outcome:
     from bobrapet.cli.apply import apply_all, existing_objects
     from bobrapet.cli.following import follow
+    from bobrapet.cli.payloads import with_payloads
     from bobrapet.cli.stack import StackOptions, control_plane, tell_about_trouble
     from bobrapet.runtime.log import log
 
@@ -144,6 +145,8 @@ async def _run(
                 outcome = await follow(stack, key, display, interrupted=interrupted, timeout=timeout)
             finally:
                 display.close()
+            if request.output == "text":
+                outcome = await with_payloads(stack, folder, outcome)
             return await report.with_logs(stack, outcome)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import importlib.util
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ from bobrapet.storage import (
     StoreSettings,
     open_store,
 )
-from bobrapet.storage.settings import DEFAULT_REGION, credentials, with_scheme
+from bobrapet.storage.settings import DEFAULT_REGION, ambient, credentials, with_scheme
 
 T = TypeVar("T")
 
@@ -141,6 +142,7 @@ class Stores:
             access_key_id=key,
             secret_access_key=secret,
             session_token=token,
+            ambient=ambient(os.environ) if not key else {},
             timeout=min(float(settings.timeout_seconds or TIMEOUT), TIMEOUT),
             max_retries=2,
             max_backoff=2.0,

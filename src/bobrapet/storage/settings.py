@@ -46,7 +46,7 @@ class S3Settings:
     """Empty: the credentials that the pod has by its ServiceAccount, else none (anonymous)."""
     secret_access_key: str = field(default="", repr=False)
     session_token: str = field(default="", repr=False)
-    ambient: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ambient: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     """What a cloud put into the environment for a ServiceAccount with a role."""
     timeout: float = DEFAULT_TIMEOUT
     """Seconds that one request may take."""
@@ -91,7 +91,7 @@ def from_environ(environ: Mapping[str, str]) -> StoreSettings | None:
         access_key_id=key,
         secret_access_key=secret,
         session_token=token,
-        ambient={name: environ[name] for name in environ if name.startswith("AWS_")} if _is_ambient(environ) else {},
+        ambient=ambient(environ),
         timeout=min(_seconds(environ, env.S3_TIMEOUT, DEFAULT_TIMEOUT), timeout),
         max_retries=_integer(environ, env.S3_MAX_RETRIES, 3, least=0),
         max_backoff=_seconds(environ, env.S3_MAX_BACKOFF, 10.0),
@@ -133,8 +133,11 @@ def with_scheme(endpoint: str, *, tls: bool = True) -> str:
     return url.rstrip("/")
 
 
-def _is_ambient(environ: Mapping[str, str]) -> bool:
-    return any(environ.get(name) for name in _AMBIENT)
+def ambient(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a cloud put into the environment for a ServiceAccount with a role; empty: nothing."""
+    if not any(environ.get(name) for name in _AMBIENT):
+        return {}
+    return {name: value for name, value in environ.items() if name.startswith("AWS_")}
 
 
 def _mounted(environ: Mapping[str, str]) -> Path:
