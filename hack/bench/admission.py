@@ -39,10 +39,10 @@ ENGRAMS = 5
 CONNECTIONS = 4
 
 
-def fifty_steps() -> dict[str, Any]:
+def chain(length: int) -> dict[str, Any]:
     """A chain: every step reads the one before it, in a condition and in inputs, one of which must be an integer."""
     steps = ["name: s0, ref: {name: e0}, execution: {}, with: {url: 'https://x'}"]
-    for index in range(1, STEPS):
+    for index in range(1, length):
         before = f".steps.s{index - 1}.output"
         steps.append(
             f"name: s{index}, ref: {{name: e{index % ENGRAMS}}}, needs: [s{index - 1}], "
@@ -107,8 +107,10 @@ async def main(rounds: int) -> None:
     readers = Readers(cached=cast(Reader, Cache(*around)), live=world.live)
     validator = Webhook(Validator(Story, readers, lambda: world.config))
     defaulter = Webhook(Defaulter(Story, lambda: world.config))
-    fifty_steps_once = fifty_steps()
-    asked = question(fifty_steps_once)
+    fifty_steps = chain(STEPS)
+    asked = question(fifty_steps)
+    thousand_steps = chain(1000)
+    asked_of_thousand = question(thousand_steps)
 
     async def judge() -> None:
         assert (await validator.handle(asked)).allowed
@@ -116,14 +118,27 @@ async def main(rounds: int) -> None:
     fresh = itertools.count()
 
     async def judge_new_texts() -> None:
-        assert (await validator.handle(question(with_other_texts(fifty_steps_once, next(fresh))))).allowed
+        assert (await validator.handle(question(with_other_texts(fifty_steps, next(fresh))))).allowed
+
+    async def judge_thousand() -> None:
+        assert (await validator.handle(asked_of_thousand)).allowed
+
+    async def judge_new_thousand() -> None:
+        assert (await validator.handle(question(with_other_texts(thousand_steps, next(fresh))))).allowed
+
+    async def update_label() -> None:
+        assert (await validator.handle(relabelled)).allowed
 
     async def fill() -> None:
         assert (await defaulter.handle(asked)).patches
 
+    relabelled = question({**fifty_steps, "metadata": {**fifty_steps["metadata"], "labels": {"a": "b"}}}, fifty_steps)
     print(f"{STEPS}-step Story, {rounds} times{'/s':>21s} {'/s per core':>11s} {'p50 ms':>8s} {'p99 ms':>8s}")
     await measure("validate, handler", judge, rounds)
     await measure("validate, texts never seen", judge_new_texts, rounds // 4)
+    await measure("update of a label", update_label, rounds)
+    await measure("1,000 steps (goal 100 ms)", judge_thousand, max(rounds // 20, 5))
+    await measure("1,000 steps, never seen", judge_new_thousand, max(rounds // 40, 3))
     await measure("default, handler", fill, rounds)
     with tempfile.TemporaryDirectory() as folder, PortLease() as ports:
         serving = LocalServing.prepare(Path(folder), ports)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bobrapet.admission.answers import answer, undecided, unreadable
 from bobrapet.admission.lookups import LookupFailed, Readers, examine
 from bobrapet.admission.webhooks import WEBHOOKS
-from bobrapet.api import KubernetesObject
+from bobrapet.api import Engram, Impulse, KubernetesObject, Story, Transport
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.webhook.admission import Request, Response, Webhook, allowed, json_patch, patched
@@ -25,6 +25,9 @@ Config = Callable[[], OperatorConfig]
 """The operator's configuration as it is now."""
 
 _JUDGED: Final = {"CREATE": "creation", "UPDATE": "update"}
+
+_SPEC_ONLY: Final = frozenset({Story, Engram, Impulse, Transport})
+"""Kinds of which nothing but the spec is judged: an update that leaves it alone needs no closer look (A2.1)."""
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -69,6 +72,8 @@ class Validator:
             return unreadable(f"the object is no {self._kind.KIND} of {self._kind.API_VERSION}")
         given["metadata"] = _placed(given.get("metadata"), request)
         old = _read(request.old_object, self._kind)
+        if self._kind in _SPEC_ONLY and old is not None and _has_spec_of(given, old):
+            return allowed()
         subject = self._typed(given)
         if subject is None and _is_untouched(given, old):
             return allowed()  # it was stored like this, before there was a webhook or by a newer version
@@ -127,6 +132,10 @@ def _is_untouched(given: dict[str, Any], old: dict[str, Any] | None) -> bool:
     metadata = given.get("metadata")
     if isinstance(metadata, dict) and metadata.get("deletionTimestamp"):
         return True
+    return _has_spec_of(given, old)
+
+
+def _has_spec_of(given: dict[str, Any], old: dict[str, Any]) -> bool:
     try:
         return same_json(given.get("spec"), old.get("spec"))
     except RecursionError:

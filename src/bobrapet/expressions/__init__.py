@@ -12,7 +12,7 @@ from bobrapet.expressions.errors import ExpressionError
 from bobrapet.expressions.evaluator import Evaluator
 from bobrapet.expressions.expression import Expression, compile
 from bobrapet.expressions.references import Reference, references
-from bobrapet.expressions.validation import SCOPES, Problem, Scope, validate
+from bobrapet.expressions.validation import SCOPES, Problem, Scope, look, validate
 from bobrapet.expressions.values import Absent
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Reference",
     "Scope",
     "compile",
+    "look",
     "references",
     "validate",
 ]

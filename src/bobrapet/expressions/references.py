@@ -90,9 +90,13 @@ def templates(value: Any, where: str = "$") -> Iterator[tuple[str, str]]:
 @lru_cache(1000)
 def _paths(text: str) -> tuple[tuple[tuple[str | int, ...], int], ...]:
     try:
-        tree = parse(text, LIBRARY)
+        return paths_read(parse(text, LIBRARY))
     except ExpressionError:
         return ()
+
+
+def paths_read(tree: nodes.Tree) -> tuple[tuple[tuple[str | int, ...], int], ...]:
+    """The paths that a template reads, each with its position, in order of appearance."""
     bodies = [tree.root, *tree.defined.values()]
     found = [(path, position) for body in bodies for path, position in _read_paths(body) if path[0] in ROOTS]
     return tuple(sorted(found, key=lambda item: item[1]))

@@ -127,8 +127,7 @@ def _look_now(text: str, scope: Scope) -> tuple[Sequence[expressions.Problem], S
         paths = _PATH.findall(text)
         if _ROOTS[scope].issuperset(root for root, _ in paths):
             return (), tuple({name: None for root, name in paths if root == "steps"})
-    problems = tuple(expressions.validate(text, expressions.SCOPES[scope]))
-    return problems, tuple({found.step: None for found in expressions.references(text) if found.step is not None})
+    return expressions.look(text, expressions.SCOPES[scope])
 
 
 _PATH: Final = re.compile(r"\{\{ ?\.?(inputs|steps|packet)\.([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)* ?\}\}", re.ASCII)
