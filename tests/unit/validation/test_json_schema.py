@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bobrapet.validation.json_schema import InvalidSchema, Stands, compile_schema
-from bobrapet.validation.schema_form import Dialect, normalise
+from bobrapet.validation.schema_form import Dialect, dialect_of, normalise
 from bobrapet.validation.schema_search import explain
 from bobrapet.validation.schema_stand_ins import TEMPLATE, with_stand_ins
 from bobrapet.validation.schema_text import is_reference, is_reference_or_template
@@ -233,6 +233,79 @@ values = st.recursive(
 @given(schemas, values)
 def test_both_engines_give_the_same_verdict(schema: dict[str, Any], value: Any) -> None:
     assert compile_schema(schema).is_valid(value) == jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+# Schemas as templates in the wild have them, and values around the edges of each.
+CORPUS: list[tuple[dict[str, Any], list[Any]]] = [
+    (
+        {"type": "object", "required": ["a"], "properties": {"a": {"type": "string", "minLength": 1}}},
+        [{}, {"a": ""}, {"a": "x"}],
+    ),
+    ({"properties": {"a": {"type": "string", "required": True}, "b": {}}, "type": "object"}, [{"a": "x"}, {"b": 1}]),
+    ({"type": "string", "nullable": True, "enum": ["a", "b"]}, [None, "a", "c"]),
+    ({"x-kubernetes-int-or-string": True}, [1, "25%", 1.5, None, True]),
+    ({"type": "integer"}, [1, 1.0, 1.5, True, "1", 10**30]),
+    ({"type": "number", "minimum": 0, "exclusiveMinimum": True}, [0, 0.1, -1]),
+    ({"type": "number", "exclusiveMaximum": 5, "multipleOf": 0.5}, [5, 4.5, 4.3]),
+    ({"type": "array", "items": {"type": "integer"}, "minItems": 1, "uniqueItems": True}, [[], [1, 1], [1, 2], ["a"]]),
+    ({"type": "array", "prefixItems": [{"type": "string"}], "items": False}, [["a"], ["a", 1], [1], []]),
+    ({"items": [{"type": "string"}], "additionalItems": {"type": "integer"}}, [["a", 1], ["a", "b"], [1]]),
+    ({"contains": {"const": 1}, "minContains": 2, "maxContains": 3}, [[1], [1, 1], [1, 1, 1, 1]]),
+    (
+        {"patternProperties": {"^x-": {"type": "string"}}, "additionalProperties": False},
+        [{"x-a": "b"}, {"x-a": 1}, {"a": 1}],
+    ),
+    ({"additionalProperties": {"type": "integer"}}, [{"a": 1}, {"a": "1"}, {}]),
+    ({"propertyNames": {"pattern": "^[a-z]+$"}, "maxProperties": 2}, [{"a": 1}, {"A": 1}, {"a": 1, "b": 1, "c": 1}]),
+    ({"dependentRequired": {"card": ["address"]}}, [{"card": 1}, {"card": 1, "address": 1}, {}]),
+    ({"dependentSchemas": {"a": {"required": ["b"]}}}, [{"a": 1}, {"a": 1, "b": 1}]),
+    ({"dependencies": {"a": ["b"]}}, [{"a": 1}, {"a": 1, "b": 1}]),
+    (
+        {"if": {"properties": {"kind": {"const": "s3"}}, "required": ["kind"]}, "then": {"required": ["bucket"]}},
+        [{"kind": "s3"}, {}],
+    ),
+    ({"oneOf": [{"required": ["grpc"]}, {"required": ["terminate"]}]}, [{"grpc": 1}, {"grpc": 1, "terminate": 1}, {}]),
+    ({"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}, ["a", {}, {"name": 1}, 1]),
+    ({"allOf": [{"required": ["a"]}, {"not": {"required": ["b"]}}]}, [{"a": 1}, {"a": 1, "b": 1}]),
+    ({"$defs": {"n": {"type": "integer", "minimum": 1}}, "items": {"$ref": "#/$defs/n"}}, [[1], [0], ["a"]]),
+    (
+        {"definitions": {"n": {"type": "string"}}, "properties": {"a": {"$ref": "#/definitions/n"}}},
+        [{"a": 1}, {"a": "b"}],
+    ),
+    (
+        {"type": "object", "properties": {"child": {"$ref": "#"}}, "additionalProperties": False},
+        [{"child": {"child": {}}}, {"child": {"x": 1}}],
+    ),
+    (
+        {"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}], "unevaluatedProperties": False},
+        [{"a": 1, "b": 1}, {"c": 1}],
+    ),
+    ({"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": True}, [1, 2]),
+    (
+        {"$schema": "http://json-schema.org/draft-07/schema#", "if": {"type": "string"}, "then": {"maxLength": 1}},
+        ["ab", "a", 5],
+    ),
+    ({"type": ["string", "null"], "maxLength": 2, "pattern": "^a"}, ["ab", "abc", "b", None]),
+    ({"const": {"a": [1, 2]}}, [{"a": [1, 2]}, {"a": [2, 1]}, {"a": [1.0, 2.0]}]),
+    ({"enum": [0, False, "", None]}, [0, False, 0.0, "", None, [], 1]),
+    ({}, [None, 1, "a", [], {}]),
+]
+BASES = {
+    Dialect.DRAFT_4: jsonschema.Draft4Validator,
+    Dialect.DRAFT_7: jsonschema.Draft7Validator,
+    Dialect.DRAFT_2020_12: jsonschema.Draft202012Validator,
+}
+
+
+@pytest.mark.parametrize(("schema", "candidates"), CORPUS, ids=lambda part: str(part)[:40])
+def test_both_engines_agree_on_schemas_as_authors_write_them(schema: dict[str, Any], candidates: list[Any]) -> None:
+    dialect = dialect_of(schema)
+    reference = BASES[dialect]({key: part for key, part in normalise(schema, dialect).items() if key != "$schema"})
+    verdicts = [compile_schema(schema).is_valid(value, Stands.NOTHING) for value in candidates]
+    assert verdicts == [reference.is_valid(value) for value in candidates]
+    assert not schema or set(verdicts) == {True, False}, "the values should tell the edges of the schema"
+    for value, verdict in zip(candidates, verdicts, strict=True):
+        assert bool(compile_schema(schema).violations(value, Stands.NOTHING)) is not verdict
 
 
 stand_ins = st.sampled_from(
