@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -48,7 +49,7 @@ def _bind(bindings: SecretBindings, logical: str, secret: str, definition: Secre
     path = definition.mount_path or f"{MOUNT_ROOT}/{logical}"
     marker = f"BUBU_SECRET_{logical}"
     if kind is not SecretMountType.ENV:
-        volume = compose("secret", logical)
+        volume = _volume_name(bindings, logical)
         bindings.volumes.append({"name": volume, "secret": {"secretName": secret}})
         bindings.mounts.append({"name": volume, "mountPath": path, "readOnly": True})
     if kind is SecretMountType.FILE:
@@ -64,3 +65,11 @@ def _bind(bindings: SecretBindings, logical: str, secret: str, definition: Secre
     bindings.env.append({"name": marker, "value": f"env:{prefix}"})
     if kind is SecretMountType.ENV or not definition.expected_keys:
         bindings.env.append({"name": f"{marker}_NAME", "value": secret})
+
+
+def _volume_name(bindings: SecretBindings, logical: str) -> str:
+    """A DNS label; logical names that differ only in case or signs get different ones."""
+    name = compose("secret", logical)
+    if any(volume["name"] == name for volume in bindings.volumes):
+        return compose("secret", logical, hashlib.sha256(logical.encode()).hexdigest()[:8])
+    return name

@@ -199,6 +199,27 @@ def test_w43_only_the_container_of_the_component_is_judged() -> None:
     assert found.code == 124
 
 
+def test_an_evicted_pod_tells_why_although_no_container_of_it_ended() -> None:
+    evicted = pod("a", 0, "")
+    evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    found = attempt_of(FAILED_JOB, [pod_of(evicted)]).exit()
+    assert found is not None
+    assert (found.code, found.message) == (-1, "Evicted: The node was low on resource: memory.")
+
+
+def test_the_exit_code_of_a_container_that_is_restarted_in_place_is_that_of_its_last_end() -> None:
+    restarted = pod("a", 0, "")
+    ended = {"terminated": {"exitCode": 3, "finishedAt": "2026-01-01T10:00:05Z"}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    restarted["status"] = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "engram", "state": waiting, "lastState": ended}],
+    }
+    found = attempt_of(FAILED_JOB, [pod_of(restarted)]).exit()
+    assert found is not None
+    assert found.code == 3
+
+
 def test_w44_messages_are_cut_to_what_the_crd_takes() -> None:
     world = started()
     world.report("a", "Failed", exitClass="terminal", lastFailureMsg="é" * 20_000).reconcile_step("a")

@@ -143,6 +143,14 @@ def test_secrets_arrive_as_variables_or_files_with_markers() -> None:
     assert mounts["secret-cert"] == "/etc/bubu/secrets/cert"
 
 
+def test_secrets_whose_names_differ_in_case_or_signs_only_have_volumes_of_their_own() -> None:
+    schema = {name: {"mountType": "file"} for name in ("api", "API", "a.p.i", "a-p-i")}
+    workload = build(template_=template(secretSchema=schema), engram_=engram(secrets=dict.fromkeys(schema, "s")))
+    names = [mount["name"] for mount in container(workload)["volumeMounts"]]
+    assert len(names) == len(set(names))
+    assert {volume["name"] for volume in workload.job["spec"]["template"]["spec"]["volumes"]} == set(names)
+
+
 @pytest.mark.spec("workloads-11")
 def test_two_builds_are_byte_identical_whatever_the_order_of_maps() -> None:
     schema = {f"s{i}": {"mountType": "both"} for i in range(5)}

@@ -41,7 +41,7 @@ class Pod:
     attempt: str
     phase: str
     exit_code: int | None
-    """Exit code of the component's container; None while it runs or when nobody knows."""
+    """Exit code of the component's container, of its last run where it is restarted in place; None: nobody knows."""
     exit_message: str
     trouble: Trouble | None
     created_at: datetime | None
@@ -100,7 +100,9 @@ class Attempt:
             over = max((pod for pod in self.pods if pod.exit_code), key=_end, default=None)
             if over is not None and over.exit_code is not None:
                 return Exit(over.exit_code, over.exit_message)
-            return Exit(UNKNOWN_EXIT, self.failure_message or self.failure)
+            # Evicted, preempted, lost with its node: the pod may still say so.
+            told = pod.exit_message if pod is not None else ""
+            return Exit(UNKNOWN_EXIT, told or self.failure_message or self.failure)
         # The Job's own verdict comes a second or more after the pod's end; where no other pod can follow, the pod's
         # end is the attempt's end.
         if not self.starts_more_pods and pod is not None and pod.is_over and pod.exit_code is not None:
@@ -157,7 +159,8 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
         {},
     )
     state = container.get("state") or {}
-    terminated = state.get("terminated")
+    # Where the kubelet restarts containers in place, the end of the last one is all that there is.
+    terminated = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
     code = terminated.get("exitCode") if terminated else None
     return Pod(
         name=metadata.get("name") or "",
@@ -165,11 +168,11 @@ def pod_of(raw: Mapping[str, Any]) -> Pod:
         attempt=(metadata.get("annotations") or {}).get(labels.ANNOTATION_ATTEMPT, ""),
         phase=status.get("phase") or "",
         exit_code=code if isinstance(code, int) else None,
-        exit_message=_exit_message(terminated, status) if terminated else "",
+        exit_message=_exit_message(terminated or {}, status),
         trouble=_trouble(state.get("waiting") or {}, status),
         created_at=moment(metadata.get("creationTimestamp")),
         finished_at=moment((terminated or {}).get("finishedAt")),
-        has_started="running" in state or terminated is not None,
+        has_started="running" in state or bool(terminated),
         is_deleting=bool(metadata.get("deletionTimestamp")),
     )
 
@@ -182,8 +185,9 @@ def _owner_uid(metadata: Mapping[str, Any], kind: str) -> str:
 
 
 def _exit_message(terminated: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    reason = terminated.get("reason") or status.get("reason") or ""
     parts = [
-        terminated.get("reason") if terminated.get("reason") not in ("Error", "Completed") else "",
+        reason if reason not in ("Error", "Completed") else "",
         terminated.get("message") or status.get("message") or "",
     ]
     return ": ".join(part for part in parts if part)
