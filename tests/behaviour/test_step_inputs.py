@@ -163,7 +163,7 @@ def test_secrets_arrive_as_variables_and_as_files(world: World, namespace: str, 
 def test_a_secret_that_is_missing_is_named_in_the_status_and_waited_for(
     world: World, namespace: str, component: Callable[..., str], logical: str, told: str
 ) -> None:
-    name = component("silent", {"secrets": {"login": "db", "cert": "db"}}, secretSchema={logical: SCHEMA[logical]})
+    name = component("silent", {"secrets": {logical: "db"}}, secretSchema={logical: SCHEMA[logical]})
     world.cluster.apply(story("s", namespace, step("a", name)), storyrun("r", namespace, "s"))
     waiting = world.cluster.wait("StepRun", namespace, "r-a", lambda s: told in str(s.get("status", {})), timeout=20)
     assert waiting["status"]["phase"] == "Running"

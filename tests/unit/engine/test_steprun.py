@@ -477,6 +477,7 @@ def test_a_pod_that_does_not_start_because_of_a_secret_that_it_mounts_says_so() 
     world = started(
         template_=template(secretSchema={"cert": {"mountType": "file"}}), engram_=engram(secrets={"cert": "tls"})
     )
+    assert world.plan_step("a").wake_at == T0 + 5 * SECOND, "no event comes from a pod that waits"
     pods = [world.pod("a", waiting="ContainerCreating")]
     assert world.plan_step("a", pods=pods).wake_at == T0 + 5 * SECOND
     assert world.at(5 * SECOND).plan_step("a", pods=pods).look_for == ("tls",)

@@ -158,7 +158,8 @@ class Beginning(StepPass):
                 secrets=dict(self._definition.secrets) if self._definition is not None else {},
             ),
             events=events,
-            wake_at=self._now + self._policy.timeout.value,
+            # A pod that waits wakes nobody; where a Secret may be what it waits for, somebody has to look.
+            wake_at=self._now + min(self._policy.timeout.value, LOOK_AGAIN if self._mounted() else timedelta.max),
             reason=Starting(),
         )
 

@@ -100,9 +100,10 @@ class _Machine(Beginning):
         trouble = attempt.trouble()
         looks_at: datetime | None = None
         pod = attempt.newest_pod
-        if trouble is None and pod is not None and not pod.has_started and (mounted := self._mounted()):
+        if trouble is None and (pod is None or not pod.has_started) and (mounted := self._mounted()):
             # A pod whose volumes cannot be mounted says nothing in its status; the usual cause can be looked for.
-            looks_at = max((pod.created_at or self._now) + LOOK_AGAIN, self._now)
+            began = pod.created_at if pod is not None else None
+            looks_at = (began or self._now) + LOOK_AGAIN
             if looks_at <= self._now:
                 if unknown := tuple(name for name in mounted if name not in self._snapshot.secrets):
                     return StepPlan(look_for=unknown)
