@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bobrapet.sdk.codec import decode, encode
 from bobrapet.sdk.context import Context
+from bobrapet.sdk.ending import Ending
 from bobrapet.sdk.environment import Environment, identity
 from bobrapet.sdk.errors import (
     ComponentFault,
@@ -21,20 +21,18 @@ from bobrapet.sdk.errors import (
     EnvironmentInvalid,
     InputInvalid,
     Interrupted,
-    OutputInvalid,
 )
 from bobrapet.sdk.interrupts import Interrupts, ProcessInterrupts
 from bobrapet.sdk.link import Link
 from bobrapet.sdk.log import Log, adopt_standard_logging
 from bobrapet.sdk.object_refs import resolve_object_refs
-from bobrapet.sdk.outcome import EXIT_UNREPORTED, Failed, Outcome, Succeeded, failure, status_patch
-from bobrapet.sdk.report import Fenced, ReportError, ReportTooLarge
+from bobrapet.sdk.outcome import Outcome, Succeeded, failure
 from bobrapet.sdk.step_run_api import ComponentApi
 from bobrapet.sdk.storage import StepStorage
 from bobrapet.sdk.templating import evaluate_left_over
 
 if TYPE_CHECKING:
-    from bobrapet.sdk.engram import Engram, Signature
+    from bobrapet.sdk.engram import Engram
 
 EXIT_NOT_A_STEP = 2
 
@@ -74,7 +72,7 @@ def run_step(
     storage = StepStorage(environ, step)
     if storage.is_configured:
         log.keep_lines()
-    ending = _Ending(environment, log, link, component.about.grace, storage)
+    ending = Ending(environment, log, link, storage, grace=component.about.grace)
     try:
         if broken is not None:
             log.error("the step cannot start", error=str(broken))
@@ -83,93 +81,93 @@ def run_step(
         delivery = interrupts(environment) if interrupts else ProcessInterrupts(environment.timeout)
         if interrupts is None:
             delivery.on_delivery = ending.expect
-        return ending.reported(_run(component, environment, log, link, delivery, storage, environ))
+        running = _Step(component, environ, environment, log, link, storage, delivery)
+        return ending.reported(running.outcome())
     finally:
         link.close()
 
 
-def _run(
-    component: Engram[..., Any],
-    environment: Environment,
-    log: Log,
-    link: Link,
-    interrupts: Interrupts,
-    storage: StepStorage,
-    environ: Mapping[str, str],
-) -> Outcome:
-    """The function's outcome; never raises, except for KeyboardInterrupt and the like."""
-    try:
-        with interrupts:
-            signature = component.signature()
-            context = _context(signature, environment, log, link, interrupts, storage, environ)
-            arguments = _arguments(signature, environment, context, storage, environ, link, log)
-            if component.is_async:
-                result = _run_coroutine(component.function(**arguments), interrupts)
+class _Step:
+    """The function and everything around it: from the environment to its outcome."""
+
+    def __init__(
+        self,
+        component: Engram[..., Any],
+        environ: Mapping[str, str],
+        environment: Environment,
+        log: Log,
+        link: Link,
+        storage: StepStorage,
+        interrupts: Interrupts,
+    ) -> None:
+        self._component = component
+        self._environ = environ
+        self._environment = environment
+        self._log = log
+        self._link = link
+        self._storage = storage
+        self._interrupts = interrupts
+
+    def outcome(self) -> Outcome:
+        """Runs the function; never raises, except for KeyboardInterrupt and the like."""
+        log = self._log
+        try:
+            return Succeeded(self._output())
+        except Interrupted as error:
+            log.warning("interrupted", reason=str(error))
+            return failure(error, secrets=log.hidden)
+        except ComponentFault as error:
+            log.error("failed", error=str(error), type=error.type)
+            return failure(error, secrets=log.hidden)
+        except Exception as error:
+            failed = failure(error, secrets=log.hidden)
+            log.error("failed", **_diagnosis(error, failed.error))
+            return failed
+
+    def _output(self) -> dict[str, Any]:
+        with self._interrupts as interrupts:
+            signature = self._component.signature()
+            context = self._context(signature.config_type) if signature.context else None
+            arguments: dict[str, Any] = {}
+            if signature.context:
+                arguments[signature.context] = context
+            if signature.input:
+                inputs = self._resolved(self._environment.inputs, "input", InputInvalid)
+                arguments[signature.input] = decode(inputs, signature.input_type, what="input", fault=InputInvalid)
+                del inputs
+            if self._component.is_async:
+                result = _run_coroutine(self._component.function(**arguments), interrupts)
             else:
-                result = component.function(**arguments)
+                result = self._component.function(**arguments)
             arguments.clear()  # what came in may be large, and makes room for what goes out
-            offload = storage.offload if storage.is_configured else None
+            offload = self._storage.offload if self._storage.is_configured else None
             output = encode(result, signature.output_type, offload)
             interrupts.settle()
         if context is not None:
             context.flush()
-        return Succeeded(output)
-    except Interrupted as error:
-        log.warning("interrupted", reason=str(error))
-        return failure(error, secrets=log.hidden)
-    except ComponentFault as error:
-        log.error("failed", error=str(error), type=error.type)
-        return failure(error, secrets=log.hidden)
-    except Exception as error:
-        outcome = failure(error, secrets=log.hidden)
-        log.error("failed", **_diagnosis(error, outcome.error))
-        return outcome
+        return output
 
+    def _context(self, config_type: Any) -> Context[Any]:
+        environment = self._environment
+        config = self._resolved(environment.config, "config", ConfigInvalid)
+        return Context(
+            # It may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
+            config=decode(config, config_type, what="config", fault=ConfigInvalid, strict=False),
+            secrets=environment.secrets,
+            step=environment.step,
+            log=self._log,
+            timeout=environment.timeout,
+            limits=environment.limits,
+            link=self._link,
+            interrupts=self._interrupts,
+            storage=self._storage,
+        )
 
-def _context(
-    signature: Signature,
-    environment: Environment,
-    log: Log,
-    link: Link,
-    interrupts: Interrupts,
-    storage: StepStorage,
-    environ: Mapping[str, str],
-) -> Context[Any] | None:
-    if not signature.context:
-        return None
-    # Configuration may hold texts from BUBU_CONFIG_*, so numbers and booleans are read from texts too.
-    left = evaluate_left_over(environment.config, environ, storage.resolve, what="config", fault=ConfigInvalid)
-    config = storage.resolve(resolve_object_refs(left, link, log))
-    return Context(
-        config=decode(config, signature.config_type, what="config", fault=ConfigInvalid, strict=False),
-        secrets=environment.secrets,
-        step=environment.step,
-        log=log,
-        timeout=environment.timeout,
-        limits=environment.limits,
-        link=link,
-        interrupts=interrupts,
-        storage=storage,
-    )
-
-
-def _arguments(
-    signature: Signature,
-    environment: Environment,
-    context: Context[Any] | None,
-    storage: StepStorage,
-    environ: Mapping[str, str],
-    link: Link,
-    log: Log,
-) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    if signature.context:
-        arguments[signature.context] = context
-    if signature.input:
-        left = evaluate_left_over(environment.inputs, environ, storage.resolve, what="input", fault=InputInvalid)
-        inputs = storage.resolve(resolve_object_refs(left, link, log))
-        arguments[signature.input] = decode(inputs, signature.input_type, what="input", fault=InputInvalid)
-    return arguments
+    def _resolved(self, value: Mapping[str, Any], what: str, fault: type[ComponentFault]) -> Mapping[str, Any]:
+        """Inputs or configuration with everything in its place: templates first, since stored data is not evaluated."""
+        value = evaluate_left_over(value, self._environ, self._storage.resolve, what=what, fault=fault)
+        value = resolve_object_refs(value, self._link, self._log)
+        return self._storage.resolve(value)
 
 
 def _diagnosis(error: Exception, structured: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,72 +217,3 @@ def _connector(environment: Environment, environ: Mapping[str, str]) -> Connect:
         )
 
     return connect
-
-
-class _Ending:
-    """Reports the result, once: the component's own, or the interruption that it did not heed in time."""
-
-    def __init__(
-        self,
-        environment: Environment,
-        log: Log,
-        link: Link,
-        grace: float,
-        storage: StepStorage,
-    ) -> None:
-        self._storage = storage
-        self._grace = grace
-        self._environment = environment
-        self._log = log
-        self._link = link
-        self._lock = Lock()
-        self._deadline: Timer | None = None
-
-    def expect(self, error: Interrupted) -> None:
-        """Called with an interruption as it is delivered: from here the time to clean up runs."""
-        if self._deadline is None:
-            self._deadline = Timer(self._grace, self._give_up, [error])
-            self._deadline.daemon = True
-            self._deadline.start()
-
-    def reported(self, outcome: Outcome) -> int:
-        """The exit code of the process after `outcome` has been written, or could not be."""
-        self._lock.acquire()  # and never released: who reports first also ends the process
-        if self._deadline is not None:
-            self._deadline.cancel()
-        return self._write(outcome, self._link, self._saved_log())
-
-    def _saved_log(self) -> dict[str, Any]:
-        """The part of the status that tells where the log is; empty without a store, or when that fails."""
-        lines = self._log.kept_lines
-        if not lines:
-            return {}
-        try:
-            return {"logs": self._storage.save_log(lines)}
-        except (ComponentFault, OSError) as error:
-            self._log.warning("the log could not be stored", error=str(error))
-            return {}
-
-    def _give_up(self, error: Interrupted) -> None:
-        """In a thread: the function still runs, and the process must end before it is killed without a word."""
-        if not self._lock.acquire(blocking=False):
-            return
-        self._log.error("the component did not end in time", interruption=str(error), graceSeconds=self._grace)
-        link = Link(self._link.connect, self._link.step, budget=5.0)
-        code = self._write(failure(error, secrets=self._log.hidden), link)
-        sys.stderr.flush()
-        os._exit(code)
-
-    def _write(self, outcome: Outcome, link: Link, more: Mapping[str, Any] | None = None) -> int:
-        try:
-            link.report({**status_patch(outcome, started_at=self._environment.started_at), **(more or {})})
-        except ReportTooLarge as error:
-            smaller = failure(OutputInvalid(f"the API server refuses the output: {error}", code="OUTPUT_TOO_LARGE"))
-            return EXIT_UNREPORTED if isinstance(outcome, Failed) else self._write(smaller, link, more)
-        except Fenced as error:
-            self._log.warning("the result is dropped", reason=str(error))
-            return outcome.exit_code
-        except (ReportError, EnvironmentInvalid) as error:
-            self._log.error("the result could not be written to the StepRun", error=str(error))
-            return EXIT_UNREPORTED if outcome.retryable else outcome.exit_code
-        return outcome.exit_code
