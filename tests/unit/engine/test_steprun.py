@@ -223,6 +223,22 @@ def test_a_retry_waits_for_the_earlier_job_and_its_pods_to_go() -> None:
     assert world.plan_step("a").start is not None
 
 
+@pytest.mark.parametrize("later", [0, 10])
+def test_a_step_that_the_cache_shows_as_it_was_deletes_no_job_of_the_attempt_that_runs_now(later: int) -> None:
+    """Found by the simulation: the next operator saw the new Job before the StepRun that it was started for."""
+    world = started(retry={"maxRetries": 2, "delay": "10s"})
+    before = world.steps["r1-a"]
+    world.reconcile_step("a", pods=[world.pod("a", exit_code=137)])
+    waiting = world.steps["r1-a"]
+    world.at(10 * SECOND).reconcile_step("a")
+    world.reconcile_step("a")
+    assert world.jobs["r1-a"]["metadata"]["annotations"]["runs.bubustack.io/attempt"] == "1"
+    for old in (before, waiting):
+        world.steps["r1-a"] = old
+        world.now = T0 + later * SECOND
+        assert not world.plan_step("a").deletes
+
+
 def test_a_pod_on_a_lost_node_holds_the_retry_up_visibly_and_with_the_way_out() -> None:
     world = started(retry={"maxRetries": 1, "delay": "1s"})
     pod = world.pod("a")

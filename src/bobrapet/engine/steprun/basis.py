@@ -101,6 +101,12 @@ class StepPass:
             return ()
         return (Delete("Job", self._step.metadata.name or "", self._attempt.uid),)
 
+    def _delete_earlier_job(self) -> tuple[Delete, ...]:
+        """Deletes the Job of an earlier attempt. One of this attempt or a later one is alive: then it is the StepRun
+        that is old, because the cache lags, and no status patch stands between its plan and the deletion."""
+        number = self._attempt.number if self._attempt is not None else None
+        return self._delete_job() if number is None or number < self._number else ()
+
     def _is_cancel_requested(self) -> bool:
         return self._step.metadata.annotations.get(labels.ANNOTATION_CANCEL_REQUESTED) == "true"
 

@@ -72,7 +72,7 @@ class _Machine(Beginning):
         if retry_at is not None and self._now < retry_at:
             because = self._step.status.last_failure_msg or ""
             return StepPlan(
-                deletes=self._delete_job(),
+                deletes=self._delete_earlier_job(),
                 wake_at=retry_at,
                 reason=Retries(retry_at, self._number, because),
             )
@@ -86,7 +86,7 @@ class _Machine(Beginning):
 
     def _with_job(self, attempt: Attempt) -> StepPlan:
         if attempt.number is not None and attempt.number != self._number:
-            return StepPlan(deletes=self._delete_job(), reason=Runs(note="waits for the earlier Job to go"))
+            return StepPlan(deletes=self._delete_earlier_job(), reason=Runs(note="waits for the earlier Job to go"))
         if attempt.is_deleting:
             return StepPlan(reason=Runs(note="waits for the deleted Job to go"))
         ended = attempt.exit()
