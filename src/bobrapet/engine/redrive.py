@@ -7,7 +7,7 @@ request is marked as done, and the run goes on like any other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api import labels
@@ -18,10 +18,13 @@ from bobrapet.engine.launch import is_owned, steprun_name
 from bobrapet.engine.merge import merge_patch
 from bobrapet.engine.outcome import has_succeeded
 from bobrapet.engine.plans import Delete, Event, RunPlan
+from bobrapet.engine.reasons import Wake
 
 if TYPE_CHECKING:
     from bobrapet.api import StepRun, StoryRun
     from bobrapet.engine.snapshot import RunSnapshot
+
+CACHE_WAIT: Final = timedelta(milliseconds=100)
 
 _KEPT: Final = frozenset({"attempts", "triggerTokens", "inputSchemaRef", "outputSchemaRef", "trace"})
 """What a full redrive leaves of the status."""
@@ -54,14 +57,14 @@ def plan(snapshot: RunSnapshot, now: datetime) -> RunPlan | None:
     annotations = snapshot.run.metadata.annotations
     from_step = annotations.get(labels.ANNOTATION_REDRIVE_FROM_STEP, "").strip()
     if from_step and from_step != annotations.get(labels.ANNOTATION_REDRIVE_FROM_STEP_OBSERVED, "").strip():
-        return _from_step(snapshot, from_step)
+        return _from_step(snapshot, from_step, now)
     token = annotations.get(labels.ANNOTATION_REDRIVE_TOKEN, "").strip()
     if token and token != annotations.get(labels.ANNOTATION_REDRIVE_OBSERVED, "").strip():
-        return _whole(snapshot, token)
+        return _whole(snapshot, token, now)
     return None
 
 
-def _whole(snapshot: RunSnapshot, token: str) -> RunPlan:
+def _whole(snapshot: RunSnapshot, token: str, now: datetime) -> RunPlan:
     run = snapshot.run
     if run.spec.cancel_requested:
         return _ignored(labels.ANNOTATION_REDRIVE_OBSERVED, token, _CANCELED)
@@ -71,6 +74,8 @@ def _whole(snapshot: RunSnapshot, token: str) -> RunPlan:
         return RunPlan(deletes=deletes, summary="is being redriven")
     if any(True for _ in _owned(snapshot)):
         return RunPlan(summary="is being redriven: waits for its children to go")
+    if snapshot.lagging:
+        return _waits_for_the_cache(now)
     old = run.status.to_wire()
     new = {name: value for name, value in old.items() if name in _KEPT}
     if patch := merge_patch(old, new):
@@ -82,7 +87,7 @@ def _whole(snapshot: RunSnapshot, token: str) -> RunPlan:
     )
 
 
-def _from_step(snapshot: RunSnapshot, request: str) -> RunPlan | None:
+def _from_step(snapshot: RunSnapshot, request: str, now: datetime) -> RunPlan | None:
     run, story = snapshot.run, snapshot.story
     observed = labels.ANNOTATION_REDRIVE_FROM_STEP_OBSERVED
     if run.spec.cancel_requested:
@@ -107,6 +112,8 @@ def _from_step(snapshot: RunSnapshot, request: str) -> RunPlan | None:
         return RunPlan(deletes=deletes, summary=f"is being redriven from step {step}")
     if children:
         return RunPlan(summary=f"is being redriven from step {step}: waits for children to go")
+    if snapshot.lagging:
+        return _waits_for_the_cache(now)
     old = run.status.to_wire()
     new: dict[str, Any] = {name: value for name, value in old.items() if name not in _CLEARED}
     for field in ("stepStates", "gates", "primitiveChildren"):
@@ -120,6 +127,15 @@ def _from_step(snapshot: RunSnapshot, request: str) -> RunPlan | None:
         metadata=_observed(observed, request),
         events=(Event("Normal", "StoryRunRedriveFromStep", f"runs again from step {step}"),),
         summary=f"is being redriven from step {step}",
+    )
+
+
+def _waits_for_the_cache(now: datetime) -> RunPlan:
+    """Children that ended well are gone, but the cache has not heard of it: the next pass would take their success for
+    that of the new attempt."""
+    return RunPlan(
+        wakes=(Wake(now + CACHE_WAIT, "the cache is looked at again"),),
+        summary="is being redriven: waits for the cache to forget the old children",
     )
 
 

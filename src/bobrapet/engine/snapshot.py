@@ -85,6 +85,9 @@ class RunSnapshot:
     """Whether a component may evaluate templates over offloaded data: `templating.materialize-engram` is usable."""
     authoritative: bool = False
     """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`)."""
+    lagging: frozenset[str] = frozenset()
+    """With `authoritative`: children that are gone, but that the cache still shows. A later plan on cached objects
+    would take them for children of its own, since names come again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,14 +26,22 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
     namespace, name = run.metadata.namespace or "", run.metadata.name or ""
     config = operator.config()
     story = await _referenced(operator.client, Story, run.spec.story_ref.key(namespace))
+    steps = await operator.client.list(
+        StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: f"{namespace}/{name}"}
+    )
+    children = await operator.client.list(StoryRun, namespace=namespace, fields={indexes.STORYRUN_PARENT: name})
+    lagging: frozenset[str] = frozenset()
     if live:
-        steps = await operator.live.list(StepRun, namespace=namespace, labels={labels.STORYRUN: label(name)})
-        children = await operator.live.list(StoryRun, namespace=namespace, labels={labels.PARENT_STORYRUN: label(name)})
-    else:
-        steps = await operator.client.list(
-            StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: f"{namespace}/{name}"}
-        )
-        children = await operator.client.list(StoryRun, namespace=namespace, fields={indexes.STORYRUN_PARENT: name})
+        mine = label(name)
+        cached = {
+            item.metadata.uid: item.metadata.name or ""
+            for item in (*steps, *children)
+            if mine in (item.metadata.labels.get(labels.STORYRUN), item.metadata.labels.get(labels.PARENT_STORYRUN))
+        }
+        steps = await operator.live.list(StepRun, namespace=namespace, labels={labels.STORYRUN: mine})
+        children = await operator.live.list(StoryRun, namespace=namespace, labels={labels.PARENT_STORYRUN: mine})
+        there = {item.metadata.uid for item in (*steps, *children)}
+        lagging = frozenset(child for uid, child in cached.items() if uid not in there)
     step_runs, child_runs = _by_name(steps.items), _by_name(children.items)
     if live:
         await _add_foreign(operator.live, run, step_runs, child_runs)
@@ -55,6 +63,7 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
         config=config,
         occupancy=await occupancy(operator.client, config, run, story),
         authoritative=live,
+        lagging=lagging,
     )
 
 

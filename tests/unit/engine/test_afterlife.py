@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from bobrapet.engine.run import plan
 from tests.unit.engine.world import SECOND, T0, World, step, story
 
 
@@ -181,3 +184,21 @@ def test_a_child_run_that_nobody_waited_for_keeps_its_parent_until_it_has_ended(
     world.patch(world.runs["r1-e"], {"status": {"phase": "Succeeded"}})
     world.reconcile()
     assert not world.runs
+
+
+@pytest.mark.parametrize("request_", [{"redrive_token": "t1"}, {"redrive_from_step": "a:1"}])
+def test_a_redrive_waits_until_the_cache_has_forgotten_the_children_of_the_last_attempt(
+    request_: dict[str, str],
+) -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.end("a").reconcile()
+    world.annotate(**request_)
+    world.steps.clear()
+    lagging = replace(world.snapshot(authoritative=True), lagging=frozenset({"r1-a"}))
+    found = plan(lagging, world.now)
+    assert (found.status, found.metadata, found.starts) == (None, None, ())
+    assert found.wake_at is not None
+    assert found.wake_at > world.now
+    world.reconcile()
+    assert (world.state("a"), world.run.status.attempts) == ("Running", 2)
