@@ -182,11 +182,14 @@ def node(
     data_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Pod folders and logs. Default: temporary.")
     ] = None,
+    address: Annotated[
+        str, typer.Option(metavar="IP", help="Address of this machine that the node and its pods say is theirs.")
+    ] = "127.0.0.1",
 ) -> None:
     """Run the pods of an API server as processes of this machine."""
     from bobrapet.cli import node as verb
 
-    raise typer.Exit(verb.main(kubeconfig, tuple(image or ()), name, data_dir))
+    raise typer.Exit(verb.main(kubeconfig, tuple(image or ()), name, data_dir, address))
 
 
 config_app = typer.Typer(

@@ -23,8 +23,10 @@ SHUTDOWN = 1.0  # seconds that a follower gets to notice the end
 class Kubelet:
     """Serves the logs of a node over HTTPS."""
 
-    def __init__(self, logs: PodLogs) -> None:
+    def __init__(self, logs: PodLogs, host: str = HOST) -> None:
+        """`host`: the address to listen on, which the Node object names."""
         self._logs = logs
+        self._host = host
         self._runner: web.AppRunner | None = None
         self.port = 0
         """Where it listens, once started."""
@@ -35,7 +37,7 @@ class Kubelet:
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._container_logs)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, port, ssl_context=_context())
+        site = web.TCPSite(self._runner, self._host, port, ssl_context=_context(self._host))
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -71,8 +73,8 @@ class Kubelet:
         return response
 
 
-def _context() -> ssl.SSLContext:
-    made = pki.create(HOST, datetime.now(UTC))
+def _context(host: str) -> ssl.SSLContext:
+    made = pki.create(host, datetime.now(UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile("w") as file:  # OpenSSL reads files only; nobody else may read this one
         file.write(made.key + made.certificate)

@@ -63,6 +63,10 @@ class NodeOptions:
     name: str = "local"
     """The name of the Node object, and of `spec.nodeName`."""
 
+    address: str = "127.0.0.1"
+    """Of the node and of all its pods. Endpoints of Services need one that is no loopback address; one of this
+    machine's."""
+
     images: ImageResolver = field(default_factory=ImageResolver)
     """What to execute for an image."""
 
@@ -108,7 +112,7 @@ class Node:
         self._api = NodeApi(self._client)
         self._launcher = Launcher()
         self._events = EventRecorder(self._api, options.name, options.clock)
-        self._machine = Machine(options.name, str(os.cpu_count() or 1), str(_memory_bytes()))
+        self._machine = Machine(options.name, str(os.cpu_count() or 1), str(_memory_bytes()), options.address)
         self._pods: dict[str, _Pod] = {}
         self._unbound: deque[str] = deque()
         self._taken = 0
@@ -118,7 +122,7 @@ class Node:
         self._services: Services | None = None
         self._stopping = False
         self.logs = PodLogs(self._folder, self._worker_of)
-        self._kubelet = Kubelet(self.logs) if options.log_port is not None else None
+        self._kubelet = Kubelet(self.logs, options.address) if options.log_port is not None else None
 
     # -- life
 

@@ -25,6 +25,7 @@ DEFAULT_PORT = 9443
 DISABLED = -1
 DRAIN = 60.0
 DIAL_TIMEOUT = 10.0
+LOOPBACK = "127.0.0.1"  # by number: an image without /etc/hosts knows no localhost
 
 log = get_logger("webhook")
 
@@ -128,7 +129,7 @@ class Server:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         async with asyncio.timeout(DIAL_TIMEOUT):
-            _, writer = await asyncio.open_connection(self.options.host or "localhost", self.port, ssl=context)
+            _, writer = await asyncio.open_connection(self.options.host or LOOPBACK, self.port, ssl=context)
             writer.close()
 
     async def _answer(self, request: web.Request) -> web.Response:
