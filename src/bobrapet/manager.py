@@ -53,7 +53,7 @@ class Options:
     webhook_cert_path: str = ""
     webhook_cert_name: str = "tls.crt"
     webhook_cert_key: str = "tls.key"
-    webhook_port: int = 9443
+    webhook_port: int | str = 9443
     webhook_host: str = ""
     """Where webhooks are served. Empty: on all addresses."""
 
@@ -330,7 +330,7 @@ def _webhook_server(options: Options, keeper: CertificateKeeper | None) -> Webho
 
     return Server(
         WebhookOptions(
-            port=options.webhook_port,
+            port=int(options.webhook_port),
             host=options.webhook_host,
             context=options.webhook_context if keeper is None else keeper.context,
             cert_dir=options.webhook_cert_path,
@@ -383,6 +383,10 @@ def _not_a_duration(text: str) -> str:
         return "" if parse_duration(text) > 0 else "must be more than 0"
     except DurationError as error:
         return str(error)
+
+
+def _not_a_port(text: str) -> str:
+    return "" if text.isdecimal() and 0 < int(text) < 65536 else "must be a port, 1 to 65535"
 
 
 def _not_workers(text: str) -> str:
@@ -455,6 +459,7 @@ _FLAGS: Final[Mapping[str, tuple[_Flag, ...]]] = {
         _Flag("webhook-cert-path", "", "folder of the webhook certificate"),
         _Flag("webhook-cert-name", "tls.crt", "file of the certificate in it"),
         _Flag("webhook-cert-key", "tls.key", "file of the key in it"),
+        _Flag("webhook-port", "9443", "port of the webhooks", refusal=_not_a_port),
         _Flag("webhook-self-signed", False, "make and renew the webhook certificate, and have it trusted"),
         _Flag("webhook-name-prefix", "bobrapet-", "how Service, Secret and configurations of the webhooks begin"),
         _Flag("enable-http2", False, "allow HTTP/2 for metrics and webhooks"),

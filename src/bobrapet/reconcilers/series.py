@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from bobrapet import __version__
 from bobrapet.runtime.metrics import REGISTRY
 
 _RUN_SECONDS: Final = (1, 5, 15, 30, 60, 300, 600, 1800, 3600)
@@ -82,3 +83,6 @@ DAG_STEPS = _histogram(
     (0, 1, 2, 5, 10, 20, 40),
     *("controller", "type"),
 )
+
+BUILD_INFO = _gauge("build_info", "1, labelled with the version that runs", "version")
+BUILD_INFO.labels(__version__).set(1)

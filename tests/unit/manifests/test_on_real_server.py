@@ -138,6 +138,14 @@ def foreign_kinds() -> list[Object]:
 
 
 @pytest.mark.real
+def test_nothing_is_admitted_while_no_manager_answers(installed: Path) -> None:
+    grant = (MANIFESTS / "samples/v1alpha1_story.yaml").read_text()
+    refused = kubectl(installed, "create", "-f", "-", stdin=grant)
+    assert refused.returncode != 0
+    assert "failed calling webhook" in refused.stderr
+
+
+@pytest.mark.real
 def test_the_samples_are_what_the_kinds_allow(installed: Path) -> None:
     # Nobody answers the webhooks here; what they would say is tested with the validation itself.
     kubectl(installed, "delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", "--all")
