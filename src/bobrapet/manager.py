@@ -111,6 +111,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     from bobrapet.reconcilers.operator import Operator
     from bobrapet.reconcilers.operatorconfig import ConfigSource
     from bobrapet.reconcilers.stores import Access, Stores
+    from bobrapet.reconcilers.tracing import Tracer
     from bobrapet.runtime import cluster, healthz, manager
     from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.client.object import ObjectKey
@@ -168,7 +169,11 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
         config=source,
         outputs=stores,
         stores=stores,
+        tracer=Tracer(source, shutdown_timeout=to_seconds(options.tracing_shutdown_timeout)),
     )
+    if operator.tracer is not None:
+        operator.tracer.prepare()
+        made.add(_ClosedAtTheEnd(operator.tracer))
     await indexes.register(made.get_field_indexer())
     await wiring.add_controllers(made, operator, source)
     if keeper is not None:

@@ -55,7 +55,7 @@ class Meter:
             series.CACHE_LOOKUPS.labels(namespace, engram, plan.cache_result).inc()
         for delete in plan.deletes:
             series.RESOURCE_CLEANUP.labels(delete.kind.lower(), "success").inc()
-        entered = _entered(step, patch)
+        entered = entered_phase(step, patch)
         if not entered:
             return
         series.STEPRUNS.labels(namespace, engram, entered).inc()
@@ -210,7 +210,7 @@ def _status(patch: Patch | None) -> Mapping[str, Any]:
     return found
 
 
-def _entered(step: StepRun, patch: Mapping[str, Any]) -> str:
+def entered_phase(step: StepRun, patch: Mapping[str, Any]) -> str:
     """The phase that the controller moved a step to; what a component wrote counts when it is judged."""
     if final_phase(step) is None:
         for condition in patch.get("conditions") or ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.config.storage import StorageSettings
@@ -22,6 +22,10 @@ class OutputStore(Protocol):
         ...
 
     async def write(self, store: StorageSettings, namespace: str, path: str, body: bytes) -> None: ...
+
+
+if TYPE_CHECKING:
+    from bobrapet.reconcilers.tracing import Tracer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,3 +48,6 @@ class Operator:
     """The way to offloaded data."""
 
     echoes: Echoes = field(default_factory=Echoes)
+
+    tracer: Tracer | None = None
+    """None: nothing is traced, whatever the configuration says."""

@@ -150,6 +150,8 @@ class StepRunReconciler:
         await apply.each(plan.deletes, remove)
         apply.record(self._recorder, step, plan.events)
         self._meter.step_applied(snapshot, plan, self._operator.clock.now())
+        if self._operator.tracer is not None:
+            self._operator.tracer.step_applied(snapshot, plan)
         return plan
 
     async def _start(self, snapshot: StepSnapshot, start: JobStart) -> bool:

@@ -125,6 +125,8 @@ class StoryRunReconciler:
         await apply.each(plan.deletes, remove)
         apply.record(self._recorder, run, plan.events)
         self._meter.run_applied(snapshot, plan, self._operator.clock.now())
+        if self._operator.tracer is not None:
+            self._operator.tracer.run_applied(snapshot, plan)
         if plan.delete_run:
             with ignore_not_found():
                 await client.delete(

@@ -269,6 +269,8 @@ async def _add_effectclaim(manager: ControllerManager, operator: Operator) -> No
 
 
 def _metered(operator: Operator, controller: str, reconciler: Reconciler[Request]) -> Reconciler[Request]:
+    if operator.tracer is not None:
+        reconciler = operator.tracer.traced(controller, reconciler)
     return Meter(operator.config).metered(controller, reconciler)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bobrapet.api import duration, env
+from bobrapet.api.tracing import TRACEPARENT, traceparent
 from bobrapet.workloads.context import compact
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def step_environment(
     ]
     if skip_templating:
         variables.append(_plain(env.SKIP_INPUT_TEMPLATING, "true"))
+    if config.telemetry.enabled and config.telemetry.trace_propagation:
+        variables.append(_plain(TRACEPARENT, traceparent(run.metadata.uid or "", step.metadata.uid or "")))
     variables += [
         _plain(env.GRPC_MAX_RECV_BYTES, str(defaults.max_recv_msg_bytes)),
         _plain(env.GRPC_MAX_SEND_BYTES, str(defaults.max_send_msg_bytes)),
