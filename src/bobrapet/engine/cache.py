@@ -63,15 +63,20 @@ class Unusable:
     message: str
 
 
-def place(snapshot: StepSnapshot, policy: CachePolicy | None, inputs: Mapping[str, Any]) -> Place | Unusable | None:
-    """Where the output of a step with these resolved inputs lies; None when its policy wants no cache."""
+def place(
+    snapshot: StepSnapshot, policy: CachePolicy | None, inputs: Mapping[str, Any], configuration: Mapping[str, Any]
+) -> Place | Unusable | None:
+    """Where the output of a step with these inputs and configuration lies; None when its policy wants no cache.
+
+    Configuration that is no input decides about the output too, so it is part of the key (decision 11).
+    """
     engram, step = snapshot.engram, snapshot.step
     if policy is None or policy.enabled is False or engram is None:
         return None
     name, version = engram.metadata.name or "", _version(step, engram)
     material = f"engram:{name}|version:{version}"
     if policy.key is None:
-        material += f"|step:{step.spec.step_id}|input:{_canonical(inputs)}"
+        material += f"|step:{step.spec.step_id}|input:{_canonical({**configuration, **inputs})}"
     else:
         text = _key_text(snapshot, policy.key, inputs, version)
         if isinstance(text, Unusable):

@@ -139,6 +139,25 @@ async def test_the_order_of_input_keys_does_not_matter() -> None:
     assert status_of(await run(twin, "run9")) == "hit"
 
 
+async def test_configuration_that_is_no_input_is_part_of_the_key() -> None:
+    closed = {"type": "object", "additionalProperties": False, "properties": {"url": {}}}
+
+    def configured(model: str) -> World:
+        return World(
+            template(inputSchema=closed),
+            engram(**{"with": {"model": model}}),
+            story(step("fetch", with_={"url": "u"}, execution={"cache": {}}), policy={"storage": BUCKET}),
+            outputs=Memory(),
+        )
+
+    found = configured("small")
+    await run(found, "run1")
+    for model, status in (("small", "hit"), ("large", "stored")):
+        other = configured(model)
+        memory(other).objects = dict(memory(found).objects)
+        assert status_of(await run(other, "run2")) == status
+
+
 async def test_a_broken_store_never_fails_or_delays_a_step() -> None:
     found = world()
     memory(found).is_broken = True

@@ -96,7 +96,7 @@ class Beginning(StepPass):
     def _reuse_or_run(self, resolved: inputs.Resolved, *, restart: bool) -> StepPlan:
         """Takes the output of an earlier run, when the policy allows it and there is one; else starts the process."""
         store, policy = self._policy.storage.value, self._policy.cache.value
-        found = cache.place(self._snapshot, policy, resolved.inputs)
+        found = cache.place(self._snapshot, policy, resolved.inputs, resolved.configuration)
         if isinstance(found, cache.Unusable):
             unusable = Event("Warning", "CacheUnusable", found.message)
             return self._run(resolved, restart=restart, events=(unusable,))
