@@ -7,9 +7,6 @@ the design document.
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +19,8 @@ from bobrapet.admission import WEBHOOKS
 from bobrapet.config.operator import OperatorConfig
 from tests.behaviour import worlds
 from tests.behaviour.admission_world import AdmissionWorld, Answer, admission_world
-from tests.unit.validation import builders
 from tests.unit.validation.builders import Judged, engram, story
+from tests.unit.validation.replay import judged
 from tests.unit.validation.test_api_objects import INVALID, OBJECTS, SURROUNDINGS, VALID, edited
 from tests.unit.validation.test_seed_objects import AROUND as SEED_AROUND
 from tests.unit.validation.test_seed_objects import OBJECTS as SEED
@@ -123,33 +120,6 @@ def test_invalid_examples_are_refused_by_the_layer_that_should(api: AdmissionWor
 
 
 # The admission table
-
-
-def judged() -> list[Judged]:
-    """Everything that the tests of the admission table had judged."""
-    builders.RECORDS.clear()
-    for name in ("test_admission_story", "test_admission_kinds", "test_templates", "test_references"):
-        module = importlib.import_module(f"tests.unit.validation.{name}")
-        for function in [value for key, value in vars(module).items() if key.startswith("test_")]:
-            if not hasattr(function, "hypothesis") and "100_ms" not in function.__name__:
-                _replay(function)
-    found = [*builders.RECORDS]
-    builders.RECORDS.clear()
-    return found
-
-
-def _replay(function: Callable[..., None]) -> None:
-    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
-    choices = []
-    for mark in marks:
-        names, values = mark.args[0], mark.args[1]
-        listed = [names] if isinstance(names, str) and "," not in names else names
-        listed = [name.strip() for name in listed.split(",")] if isinstance(listed, str) else list(listed)
-        rows = [getattr(value, "values", None) or (value if len(listed) > 1 else (value,)) for value in values]
-        choices.append([dict(zip(listed, row, strict=True)) for row in rows])
-    assert set(inspect.signature(function).parameters) == {name for rows in choices for name in rows[0]}, function
-    for chosen in itertools.product(*choices):
-        function(**{name: value for row in chosen for name, value in row.items()})
 
 
 def _foreign(api: AdmissionWorld) -> Answer:
@@ -277,4 +247,24 @@ def test_all_faults_come_as_causes_and_a_dry_run_leaves_nothing(api: AdmissionWo
     causes = {cause["field"]: cause["reason"] for cause in api.create(wrong).causes}
     assert causes.keys() == {"spec.steps[0].needs[0]", "spec.steps[1].if"}
     assert api.create(engram(name="early")).accepted
+    api.clear()
+
+
+@pytest.mark.parametrize("kind", ["StoryTrigger", "EffectClaim"])
+def test_what_waits_for_its_finalizer_goes_although_what_it_names_is_gone(api: AdmissionWorld, kind: str) -> None:
+    place(api, around("min"))
+    held = copy.deepcopy(OBJECTS[kind]["valid"]["min"])
+    held["metadata"]["finalizers"] = ["example.org/kept"]
+    named = OBJECTS["Story"]["valid"]["min"] if kind == "StoryTrigger" else SURROUNDINGS[2]
+    assert api.replace(held).accepted
+    api.delete(named)
+    api.delete(held)
+    stored = api.get(held)
+    assert stored is not None
+    assert stored["metadata"]["deletionTimestamp"]
+    changed = {**stored, "spec": {**stored["spec"], "inputs" if kind == "StoryTrigger" else "details": {"a": 1}}}
+    assert api.update(changed).status == 422
+    stored["metadata"]["finalizers"] = []
+    assert api.update(stored).accepted
+    assert api.get(held) is None
     api.clear()
