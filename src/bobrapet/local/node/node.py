@@ -1,8 +1,9 @@
 """The node: takes pods of an API server and runs their containers as local processes.
 
-It plays scheduler and kubelet at once: a pod without a node is bound to this one, a pod bound to it is run. Differences
-to a kubelet, in short: containers see the machine's own files and network; what a pod mounts is found below
-BUBU_POD_ROOT; users, capabilities and resource limits of the pod are not applied.
+It plays scheduler and kubelet at once: a pod without a node is bound to this one, a pod bound to it is run. How it
+differs from a kubelet, in short: containers see the machine's own files and network, and the pod's volumes mounted in
+these where the machine permits that; users, capabilities and resource limits of the pod are not applied. The list:
+docs/process-runner.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import platform
 import shutil
+import sys
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -142,6 +144,7 @@ class Node:
             ca=credentials.authority(self._config),
             environment={name: os.environ[name] for name in options.inherit if name in os.environ},
             working_directory=options.working_directory or os.getcwd(),
+            visible=_visible(self._folder, Path(options.working_directory or os.getcwd())),
             crash_backoff=options.crash_backoff,
             setup_backoff=options.setup_backoff,
         )
@@ -401,6 +404,12 @@ async def run(config: RestConfig, options: NodeOptions) -> None:
     """Runs a node until cancelled: the body of `bobrapet node`."""
     async with Node(config, options):
         await asyncio.Event().wait()
+
+
+def _visible(*folders: Path) -> tuple[Path, ...]:
+    """The node's own files and the Python that it runs with, through which components are found."""
+    python = (Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent, Path(__file__).parent)
+    return tuple({folder.resolve() for folder in (*folders, *python)})
 
 
 async def _cancel(tasks: set[asyncio.Task[None]]) -> None:

@@ -10,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from bobrapet.runtime.errors import ControllerRuntimeError
 
 from . import credentials, environment, volumes
+from .actions import Actor
 from .errors import ConfigInvalid, ImageNotProvided, InvalidImageCommand, NodeError, StartFailed, VolumeUnavailable
 from .logs import ContainerLog, LogPipe, tail
-from .processes import Command, Exit, Process
+from .probes import Probe, Prober, probes_of
+from .processes import Command, Exit, Mount, Process
 from .reporting import StatusReporter
 from .services import Services
 from .status import Container, Terminated, Verdict, containers_of, phase, pod_status, recall
@@ -47,9 +50,12 @@ class _Run:
     index: int
     spec: Mapping[str, Any]
     process: Process | None = None
+    command: Command | None = None
     log: ContainerLog | None = None
     pipes: tuple[LogPipe, ...] = ()
     crashes: int = 0
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    """The container has started: for a sidecar the moment when the next one may."""
 
     def close_log(self) -> None:
         """Takes what the container still wrote, and ends its log."""
@@ -179,26 +185,54 @@ class PodWorker:
     async def _terminate(self, life: asyncio.Task[None]) -> None:
         """SIGTERM to every main process, SIGKILL to what is left when the (possibly shortened) grace period is over."""
         assert self._stop is not None
-        for run in self._runs.values():
-            if run.process is not None:
-                run.process.send_signal(_stop_signal(run.spec))
-        while not life.done():
-            left = self._stop.since + self._stop.grace - self._clock.monotonic()
-            if left <= 0:
-                self._kill()
-                await asyncio.wait({life})
-                return
-            self._grace_changed.clear()
-            await self._first(left, self._grace_changed, life)
+        asked = [
+            asyncio.create_task(self._ask_to_end(run, run.process))
+            for run in self._runs.values()
+            if run.process is not None
+        ]
+        try:
+            while not life.done():
+                left = self._stop.since + self._stop.grace - self._clock.monotonic()
+                if left <= 0:
+                    self._kill()
+                    await asyncio.wait({life})
+                    return
+                self._grace_changed.clear()
+                await self._first(left, self._grace_changed, life)
+        finally:
+            for task in asked:
+                task.cancel()
+
+    async def _ask_to_end(self, run: _Run, process: Process) -> None:
+        """The preStop hook, and then the signal."""
+        hook = (run.spec.get("lifecycle") or {}).get("preStop")
+        if hook:
+            problem = await self._actor(run).act(hook)
+            if problem:
+                self._services.events.warning(self.pod, "FailedPreStopHook", f"PreStopHook failed: {problem}")
+        process.send_signal(_stop_signal(run.spec))
+
+    async def _replace(self, run: _Run, process: Process, grace: float) -> None:
+        """Ends one container for the sake of its next start."""
+        asking = asyncio.create_task(self._ask_to_end(run, process))
+        try:
+            async with asyncio.timeout(grace):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+        finally:
+            asking.cancel()
 
     def _kill(self) -> None:
         for run in self._runs.values():
             if run.process is not None:
                 run.process.kill()
 
-    async def _first(self, seconds: float, event: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    async def _first(self, seconds: float | None, event: asyncio.Event, *tasks: asyncio.Task[Any]) -> None:
         """Waits for `seconds`, for the event, or for one of the tasks, whatever comes first."""
-        others = {asyncio.create_task(self._clock.sleep(seconds)), asyncio.create_task(_set(event))}
+        others = {asyncio.create_task(_set(event))}
+        if seconds is not None:
+            others.add(asyncio.create_task(self._clock.sleep(seconds)))
         try:
             await asyncio.wait(others.union(tasks), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -229,6 +263,7 @@ class PodWorker:
             run = self._runs[container.name]
             if container.role == "sidecar":
                 sidecars.append(asyncio.create_task(self._container(run)))
+                await self._first(None, run.up, sidecars[-1], asyncio.create_task(self._stopping.wait()))
             elif container.role == "init" and not container.succeeded:
                 await self._container(run)
                 if not self._containers[index].succeeded:
@@ -296,12 +331,20 @@ class PodWorker:
         objects = await self._volumes.objects(environment.references(spec))
         env = environment.environment(self.pod, spec, objects, services.machine, self._base_environment(run))
         argv = environment.command_line(spec, image_command, env)
-        self.folder.mount(container.name, spec.get("volumeMounts") or (), env)
+        mounts = self._mountable(self.folder.mount(container.name, spec.get("volumeMounts") or (), env))
+        mounts += self.folder.offer_termination_message(container.name, _message_path(spec))
         run.log = ContainerLog(self.folder.log(container.name, container.restarts))
         run.log.open()
         run.pipes = run.log.pipe("stdout"), run.log.pipe("stderr")
         try:
-            command = Command(argv, env, self._working_directory(run))
+            command = run.command = Command(
+                argv,
+                env,
+                self._working_directory(run),
+                mounts,
+                str(self.folder.scratch(container.name)),
+                no_new_privileges=(spec.get("securityContext") or {}).get("allowPrivilegeEscalation") is False,
+            )
             process = await services.launcher.run(command, *(pipe.writer for pipe in run.pipes))
         except BaseException:
             run.close_log()
@@ -309,6 +352,8 @@ class PodWorker:
         for pipe in run.pipes:
             pipe.close_writer()
         run.process = process
+        if process.unmounted:
+            self._tell_unmounted(mounts, process.unmounted)
         if self._is_overdue():  # the pod was stopped while this was being started
             process.kill()
         elif self._asked_to_stop():
@@ -318,20 +363,70 @@ class PodWorker:
     async def _attend(self, run: _Run, process: Process) -> None:
         """Reports the start, waits for the end, reports that."""
         container_id = f"bobrapet://{secrets.token_hex(32)}"
-        self._set(run, self._containers[run.index].runs(container_id, process.started_at))
+        watched = bool(probes_of(run.spec) or (run.spec.get("lifecycle") or {}).get("postStart"))
+        up = not watched
+        self._set(run, self._containers[run.index].runs(container_id, process.started_at, ready=up, started=up))
         self._report()
+        if up:
+            run.up.set()
+        watching = asyncio.create_task(self._watch_over(run, process)) if watched else None
         try:
             end = await process.wait()
         finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.wait({watching})
             run.close_log()
         run.process = None
         self._set(run, self._containers[run.index].ends(self._terminated(run, process, end)))
         self._drop_old_logs(run)
         self._report()
 
+    async def _watch_over(self, run: _Run, process: Process) -> None:
+        """The postStart hook, then the probes, for as long as the container runs."""
+        actor = self._actor(run)
+        hook = (run.spec.get("lifecycle") or {}).get("postStart")
+        if hook and (problem := await actor.act(hook)):
+            self._services.events.warning(self.pod, "FailedPostStartHook", f"PostStartHook failed: {problem}")
+            await self._replace(run, process, self._grace)
+            return
+        doomed: list[Probe] = []
+
+        def started() -> None:
+            self._set(run, replace(self._containers[run.index], started=True))
+            run.up.set()
+            self._report()
+
+        def ready(value: bool) -> None:
+            self._set(run, replace(self._containers[run.index], ready=value))
+            self._report()
+
+        def unhealthy(probe: Probe, problem: str) -> None:
+            message = f"{probe.kind.capitalize()} probe failed: {problem}"
+            self._services.events.warning(self.pod, "Unhealthy", message)
+
+        prober = Prober(
+            probes_of(run.spec),
+            actor,
+            self._clock,
+            started=started,
+            ready=ready,
+            unhealthy=unhealthy,
+            dead=doomed.append,
+        )
+        await prober.run()
+        for probe in doomed:
+            message = f"Container {run.spec['name']} failed {probe.kind} probe, will be restarted"
+            self._services.events.warning(self.pod, "Killing", message)
+            await self._replace(run, process, self._grace if probe.grace is None else probe.grace)
+
+    def _actor(self, run: _Run) -> Actor:
+        assert run.command is not None
+        return Actor(self._services.launcher, run.spec, run.command, self._services.machine.ip)
+
     def _terminated(self, run: _Run, process: Process, end: Exit) -> Terminated:
-        message = ""
-        if end.code != 0 and run.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+        message = self.folder.termination_message(run.spec["name"], _message_path(run.spec))
+        if not message and end.code != 0 and run.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
             message = tail(run.log.path, MESSAGE_LINES, MESSAGE_BYTES) if run.log else ""
         return Terminated(
             exit_code=end.code,
@@ -401,6 +496,25 @@ class PodWorker:
         if credentials.token_volume(self.pod) is not None:
             env["KUBECONFIG"] = f"{root}{volumes.TOKEN_FOLDER}/{credentials.KUBECONFIG}"
         return env
+
+    def _mountable(self, mounts: Sequence[Mount]) -> list[Mount]:
+        """Those that hide nothing that the container needs from this machine; the others are only linked."""
+        return [
+            mount
+            for mount in mounts
+            if not any(path.is_relative_to(os.path.realpath(mount.target)) for path in self._services.visible)
+        ]
+
+    def _tell_unmounted(self, mounts: Sequence[Mount], why: str) -> None:
+        """Volumes are not where the pod wants them. Every pod has its token; components know where else that is."""
+        told = (volumes.TOKEN_FOLDER, *(_message_path(run.spec) for run in self._runs.values()))
+        paths = [mount.target for mount in mounts if mount.target not in told]
+        if paths:
+            message = (
+                f"this machine permits no mounts for containers ({why}); {', '.join(paths)} are found below the folder "
+                "that BUBU_POD_ROOT names"
+            )
+            self._services.events.warning(self.pod, "VolumesNotMounted", message)
 
     def _working_directory(self, run: _Run) -> str:
         wanted = run.spec.get("workingDir")
@@ -476,6 +590,10 @@ async def _set(event: asyncio.Event) -> None:
 
 async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.wait(tasks)
+
+
+def _message_path(spec: Mapping[str, Any]) -> str:
+    return str(spec.get("terminationMessagePath") or "/dev/termination-log")
 
 
 def _stop_signal(spec: Mapping[str, Any]) -> int:

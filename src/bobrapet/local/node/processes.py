@@ -28,12 +28,43 @@ UNKNOWN_EXIT_CODE = 137  # what a kubelet reports for a container whose end nobo
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder or file of this machine at another path of a container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What to execute: `argv[0]` is looked up in the PATH of `env`, which is the whole environment."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    mounts: Sequence[Mount] = ()
+    """What is at other places than on the machine; `scratch` is an empty folder to build that in."""
+
+    scratch: str = ""
+    no_new_privileges: bool = False
+    """Programs with set-user-ID or capabilities of their own get nothing from them."""
+
+    def encode(self) -> bytes:
+        """As the shim reads it."""
+        mounts = [
+            {"source": mount.source, "target": mount.target, "readOnly": mount.read_only} for mount in self.mounts
+        ]
+        return json.dumps(
+            {
+                "argv": [*self.argv],
+                "env": {**self.env},
+                "cwd": self.cwd,
+                "mounts": mounts,
+                "scratch": self.scratch,
+                "no_new_privileges": self.no_new_privileges,
+            }
+        ).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +85,12 @@ class Exit:
 class Process:
     """A running container. It is over when its main process ended and no descendant is left."""
 
-    def __init__(self, channel: _Channel, pid: int, started_at: datetime, oom_kills: Callable[[], int]) -> None:
+    def __init__(
+        self, channel: _Channel, pid: int, started_at: datetime, oom_kills: Callable[[], int], unmounted: str = ""
+    ) -> None:
         self.pid = pid
+        self.unmounted = unmounted
+        """Why the mounts of the command are not there; "" when they are."""
         self.started_at = started_at
         self._channel = channel
         self._killed = False
@@ -134,7 +169,7 @@ class Launcher:
         try:
             memory = os.memfd_create("command", os.MFD_CLOEXEC)
             with theirs, os.fdopen(memory, "wb") as file:
-                file.write(json.dumps({"argv": [*command.argv], "env": {**command.env}, "cwd": command.cwd}).encode())
+                file.write(command.encode())
                 file.flush()
                 file.seek(0)
                 await self._submit([memory, stdout, stderr, theirs.fileno()])
@@ -146,7 +181,7 @@ class Launcher:
         except BaseException:
             channel.close()
             raise
-        process = Process(channel, message["pid"], _moment(message["at"]), self._oom_kills)
+        process = Process(channel, message["pid"], _moment(message["at"]), self._oom_kills, message["unmounted"])
         self._running.add(process)
         process.on_exit(self._running.discard)
         return process

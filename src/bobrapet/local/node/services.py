@@ -51,5 +51,8 @@ class Services:
     ca: bytes
     environment: Mapping[str, str]
     working_directory: str
+    visible: tuple[Path, ...] = ()
+    """What containers must find where it is: no volume is mounted over it."""
+
     crash_backoff: Backoff = CRASH_BACKOFF
     setup_backoff: Backoff = SETUP_BACKOFF

@@ -1,7 +1,8 @@
 """The processes between the node and the containers: a launcher, and one shim for each container.
 
-Run by path (`python -I -S -X utf8 shim.py FD`), so it imports nothing but the standard library and stays small: the
-launcher is started once and forked for each container, which takes a millisecond where a new interpreter takes twenty.
+Run by path (`python -I -S -X utf8 shim.py FD`), so it imports nothing but the standard library (and `mounting`, which
+stands beside it and does the same) and stays small: the launcher is started once and forked for each container, which
+takes a millisecond where a new interpreter takes twenty.
 
 What it promises, as a container runtime does with a PID namespace:
 
@@ -13,8 +14,8 @@ What it promises, as a container runtime does with a PID namespace:
 
 Wire: the node sends the launcher one packet for each container with four descriptors: the command (JSON in a memory
 file), stdout, stderr and the shim's socket. On that socket the node sends bytes (a signal number; 9 means the whole
-tree), the shim answers with JSON packets: `{"pid", "at"}` or `{"errno", "path"}`, then `{"code", "signal", "at",
-"max_rss"}`.
+tree), the shim answers with JSON packets: `{"pid", "at", "unmounted"}` or `{"errno", "path"}`, then `{"code", "signal",
+"at", "max_rss"}`. `unmounted` says why volumes are not at their paths, "" when they are.
 """
 
 import ctypes
@@ -30,8 +31,12 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mounting  # type: ignore[import-not-found]  # stands beside this file
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS = 4  # command, stdout, stderr, socket
 OOM_SCORE_ADJ = 500  # when memory runs out the kernel takes a component before it takes the control plane
 
@@ -106,12 +111,16 @@ def _supervise(command_fd: int, stdout_fd: int, stderr_fd: int, node: socket.soc
         command = json.load(file)
     children = _ChildEvents()
     main_pid, failure = _start(command, stdout_fd, stderr_fd)
+    unmounted = ""
+    if failure is not None and "unmounted" in failure:
+        unmounted = failure["unmounted"]
+        main_pid, failure = _start({**command, "mounts": []}, stdout_fd, stderr_fd)
     os.close(stdout_fd)
     os.close(stderr_fd)
     if failure is not None:
         _send(node, failure)
         return
-    _send(node, {"pid": main_pid, "at": time.time_ns()})
+    _send(node, {"pid": main_pid, "at": time.time_ns(), "unmounted": unmounted})
 
     poll = select.poll()
     poll.register(node, select.POLLIN)
@@ -155,6 +164,14 @@ def _start(command: dict[str, Any], stdout_fd: int, stderr_fd: int) -> tuple[int
             os.dup2(stdout_fd, 1)
             os.dup2(stderr_fd, 2)
             _prefer_for_oom()
+            if command["mounts"]:
+                try:
+                    mounting.enter(command["mounts"], command["scratch"])
+                except OSError as error:
+                    os.write(writer, json.dumps({"unmounted": str(error)}).encode())
+                    os._exit(127)
+            if command["no_new_privileges"]:
+                _prctl(PR_SET_NO_NEW_PRIVS, 1)
             path = command["cwd"]
             os.chdir(path)
             path = command["argv"][0]

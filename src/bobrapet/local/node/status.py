@@ -52,21 +52,25 @@ class Container:
     restarts: int = 0
     container_id: str = ""
     ready: bool = False
+    started: bool = False
+    """Its startup probe succeeded and its postStart hook is done."""
 
     def waits(self, reason: str, message: str = "") -> Container:
-        return replace(self, state=Waiting(reason, message), ready=False)
+        return replace(self, state=Waiting(reason, message), ready=False, started=False)
 
-    def runs(self, container_id: str, started_at: datetime) -> Container:
-        """Started (again); what ended before becomes the last state."""
-        return replace(self, state=Running(started_at), container_id=container_id, ready=True)
+    def runs(self, container_id: str, started_at: datetime, *, ready: bool = True, started: bool = True) -> Container:
+        """Runs (again); what ended before becomes the last state."""
+        running = Running(started_at)
+        return replace(self, state=running, container_id=container_id, ready=ready, started=started)
 
     def ends(self, end: Terminated) -> Container:
-        return replace(self, state=replace(end, container_id=self.container_id), ready=False)
+        return replace(self, state=replace(end, container_id=self.container_id), ready=False, started=False)
 
     def restarts_after(self, reason: str, message: str) -> Container:
         """Waits for its next start: the end moves to the last state."""
         last = self.state if isinstance(self.state, Terminated) else self.last_state
-        return replace(self, state=Waiting(reason, message), last_state=last, restarts=self.restarts + 1, ready=False)
+        return replace(self, state=Waiting(reason, message), last_state=last, restarts=self.restarts + 1, ready=False,
+                       started=False)  # fmt: skip
 
     @property
     def succeeded(self) -> bool:
@@ -235,7 +239,7 @@ def _container_status(container: Container) -> dict[str, Any]:
         "image": container.image,
         "imageID": f"bobrapet://{container.image}" if container.container_id else "",
         "ready": container.ready or (container.role == "init" and container.succeeded),
-        "started": running,
+        "started": running and container.started,
         "restartCount": container.restarts,
         "state": _state(container.state),
         "lastState": _state(container.last_state) if container.last_state else {},

@@ -54,7 +54,10 @@ class VolumeManager:
             files = volumes.contents(volume, self.pod, objects, services.machine, tokens, services.ca)
             if name == token_volume:
                 files.append(credentials.kubeconfig(services.config, services.ca, self.pod["metadata"]["namespace"]))
-            self.folder.write(name, files)
+            if "emptyDir" in volume or volume.keys() == {"name"}:
+                self.folder.write(name, files)
+            else:
+                self.folder.publish(name, files)
         if expiry is not None:
             self._renewal = asyncio.create_task(self._renew(expiry))
         return True

@@ -18,12 +18,15 @@ from pathlib import Path, PurePosixPath
 
 from .environment import Machine, Object, Objects, Reference, expand, field_value, resource_value
 from .errors import ConfigInvalid, VolumeUnavailable
+from .processes import Mount
 
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
 DEFAULT_TOKEN_SECONDS = 3607  # what the ServiceAccount admission plugin asks for
 TOKEN_MODE = 0o600
 PATH_MAX_NAME = 255
+TERMINATION_MESSAGE = 4096
+"""Bytes of a termination message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class PodFolder:
         self.path = base / f"{label}_{uid}"
         self.volumes = self.path / "volumes"
         self.logs = self.path / "logs"
+        self._published: set[str] = set()
 
     @property
     def existed(self) -> bool:
@@ -138,18 +142,24 @@ class PodFolder:
             os.chmod(partial, file.mode)
             os.replace(partial, target)
 
+    def publish(self, volume: str, files: Iterable[File]) -> None:
+        """The same for a volume that shows what the API server has: containers only read it."""
+        self._published.add(volume)
+        self.write(volume, files)
+
     def adopt(self, volume: str, folder: Path) -> None:
         """Lets the volume be a folder that exists elsewhere (hostPath, a claim)."""
         link = self.volumes / volume
         if not link.is_symlink():
             link.symlink_to(folder, target_is_directory=folder.is_dir())
 
-    def mount(self, container: str, mounts: Iterable[Object], env: Mapping[str, str]) -> None:
-        """Lays the container's mount paths out below its root.
+    def mount(self, container: str, mounts: Iterable[Object], env: Mapping[str, str]) -> list[Mount]:
+        """Lays the container's mount paths out below its root, and says what could be mounted at them.
 
         Raises VolumeUnavailable for a sub-path that leaves its volume.
         """
         root = self.root(container)
+        wanted = []
         (root / "tmp").mkdir(parents=True, exist_ok=True)
         # Shorter paths first, so that a mount inside a mount finds its folder.
         for mount in sorted(mounts, key=lambda mount: len(PurePosixPath(mount["mountPath"]).parts)):
@@ -166,11 +176,41 @@ class PodFolder:
             elif place.is_dir():
                 shutil.rmtree(place)
             place.symlink_to(source)
+            target = str(PurePosixPath("/", _inside(mount["mountPath"].lstrip("/"))))
+            read_only = bool(mount.get("readOnly")) or mount["name"] in self._published
+            wanted.append(Mount(str(source.resolve()), target, read_only))
+        return wanted
+
+    def offer_termination_message(self, container: str, path: str) -> list[Mount]:
+        """Makes the file into which a container may write why it ended, and says where it could be mounted.
+
+        Not in /dev, where it is by default: a hundred devices would have to be bound for each container.
+        """
+        file = self.root(container) / _inside(path.lstrip("/"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.touch()
+        return [] if path.startswith("/dev/") else [Mount(str(file), str(PurePosixPath("/", path)))]
+
+    def termination_message(self, container: str, path: str) -> str:
+        """What a container wrote there."""
+        try:
+            with open(self.root(container) / _inside(path.lstrip("/")), "rb") as file:
+                return file.read(TERMINATION_MESSAGE).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def scratch(self, container: str) -> Path:
+        """An empty folder for the start of a container."""
+        folder = self.path / "scratch" / container
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def discard_files(self) -> None:
         """Removes volumes and roots, Secrets and tokens first of all; the logs stay until the pod is deleted."""
         shutil.rmtree(self.volumes, ignore_errors=True)
         shutil.rmtree(self.path / "roots", ignore_errors=True)
+        shutil.rmtree(self.path / "scratch", ignore_errors=True)
 
     def remove(self) -> None:
         """Removes everything."""

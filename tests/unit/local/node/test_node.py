@@ -409,3 +409,123 @@ async def follow_until(cluster: Cluster, text: str) -> AsyncIterator[bytes]:
         while text not in seen:
             seen += (await anext(stream)).decode()
     return stream
+
+
+async def test_volumes_are_at_the_paths_that_the_pod_asks_for(cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.request("POST", "secrets", {"metadata": {"name": "s"}, "stringData": {"k": "hush"}})
+    volumes = [
+        {"name": "s", "secret": {"secretName": "s"}},
+        {"name": "w", "emptyDir": {}},
+        {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
+    ]
+    mounts = [
+        {"name": "s", "mountPath": "/etc/bobrapet-node-test/s"},
+        {"name": "w", "mountPath": "/bobrapet-node-test"},
+        {"name": "c", "mountPath": "/var/bobrapet-claim", "subPath": "sub"},
+    ]
+    code = """
+        cat /etc/bobrapet-node-test/s/k && echo x > /bobrapet-node-test/f && cat $BUBU_POD_ROOT/bobrapet-node-test/f
+        test -s /var/run/secrets/kubernetes.io/serviceaccount/token && echo kept > /var/bobrapet-claim/f
+        touch /etc/bobrapet-node-test/s/no || echo refused
+    """
+    main = container(image="sh:1", args=[code], volumeMounts=mounts)
+    await cluster.create(main, volumes=volumes)
+    pod = await cluster.ended()
+    if any(event["reason"] == "VolumesNotMounted" for event in (await cluster.request("GET", "events"))["items"]):
+        pytest.skip("this machine permits no mount namespace")
+    assert exit_code(pod) == 0
+    assert "hushx" in await cluster.logs()
+    assert "refused" in await cluster.logs()
+    assert (tmp_path / "claims/default/claim/sub/f").read_text() == "kept\n"
+    assert "bobrapet-node-test" not in os.listdir("/")
+
+
+async def test_a_volume_that_cannot_be_mounted_is_told_and_found_below_the_root(cluster: Cluster) -> None:
+    volumes = [{"name": "h", "hostPath": {"path": "/no/such/folder"}}]
+    mounts = [{"name": "h", "mountPath": "/bobrapet-node-test"}]
+    script = "test -L $BUBU_POD_ROOT/bobrapet-node-test"
+    await cluster.create(container(image="sh:1", args=[script], volumeMounts=mounts),
+                         volumes=volumes)  # fmt: skip
+    pod = await cluster.ended()
+    assert exit_code(pod) == 0
+    params = {"watch": "true"}
+    async with asyncio.timeout(20), cluster.rest.stream("/api/v1/namespaces/default/events", params) as lines:
+        async for line in lines:
+            event = json.loads(line)["object"]
+            if event["reason"] == "VolumesNotMounted":
+                assert "/bobrapet-node-test" in event["message"]
+                assert "BUBU_POD_ROOT" in event["message"]
+                return
+
+
+async def test_a_container_that_fails_its_liveness_probe_is_started_again(cluster: Cluster) -> None:
+    probe = {"exec": {"command": ["sh", "-c", "echo sick; exit 1"]}, "periodSeconds": 1, "failureThreshold": 1}
+    main = container(image="sh:1", args=["trap 'exit 9' TERM; while :; do sleep 0.05; done"], livenessProbe=probe)
+    await cluster.create(main, restartPolicy="Always")
+    pod = await cluster.until(lambda pod: restarts(pod) >= 1 and "running" in states(pod).get("engram", {}))
+    assert pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 9
+    reasons = {event["reason"]: event["message"] for event in (await cluster.request("GET", "events"))["items"]}
+    assert reasons["Unhealthy"] == "Liveness probe failed: sick"
+    assert reasons["Killing"] == "Container engram failed liveness probe, will be restarted"
+    await cluster.delete(grace=0)
+
+
+def restarts(pod: Pod) -> int:
+    return sum(entry["restartCount"] for entry in (pod.get("status") or {}).get("containerStatuses") or ())
+
+
+def condition(pod: Pod, kind: str) -> str:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return next((str(entry["status"]) for entry in conditions if entry["type"] == kind), "")
+
+
+async def test_a_pod_is_ready_when_its_readiness_probe_says_so(cluster: Cluster, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1}
+    await cluster.create(container(image="sh:1", args=["sleep 60"], readinessProbe=probe))
+    pod = await cluster.until(lambda pod: phase(pod) == "Running")
+    assert condition(pod, "Ready") == condition(pod, "ContainersReady") == "False"
+    flag.touch()
+    await cluster.until(lambda pod: condition(pod, "Ready") == "True")
+    flag.unlink()
+    await cluster.until(lambda pod: condition(pod, "Ready") == "False")
+    await cluster.delete(grace=0)
+
+
+async def test_hooks_run_after_the_start_and_before_the_end(cluster: Cluster, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hooks = {
+        "postStart": {"exec": {"command": ["sh", "-c", f"echo started >> {told}"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", f"echo stopping >> {told}"]}},
+    }
+    code = f"trap 'echo term >> {told}; exit 0' TERM; while :; do sleep 0.02; done"
+    await cluster.create(container(image="sh:1", args=[code], lifecycle=hooks))
+    await cluster.until(lambda pod: condition(pod, "Ready") == "True")
+    await cluster.delete()
+    await cluster.gone()
+    assert told.read_text().split() == ["started", "stopping", "term"]
+
+
+async def test_a_failed_post_start_hook_ends_the_container(cluster: Cluster) -> None:
+    hooks = {"postStart": {"exec": {"command": ["sh", "-c", "echo nope; exit 1"]}}}
+    await cluster.create(container(image="sh:1", args=["sleep 60"], lifecycle=hooks))
+    pod = await cluster.ended()
+    assert exit_code(pod) == 143
+    events = {event["reason"]: event["message"] for event in (await cluster.request("GET", "events"))["items"]}
+    assert events["FailedPostStartHook"] == "PostStartHook failed: nope"
+
+
+async def test_a_termination_message_is_what_the_container_wrote(cluster: Cluster) -> None:
+    await cluster.run("echo -n why > $BUBU_POD_ROOT/dev/termination-log; exit 3")
+    assert states(await cluster.ended())["engram"]["terminated"]["message"] == "why"
+
+
+async def test_init_containers_wait_until_a_sidecar_has_started_up(cluster: Cluster, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1}
+    sidecar = container("side", "sh:1", args=[f"sleep 0.3; touch {flag}; sleep 60"], restartPolicy="Always",
+                        startupProbe=probe)  # fmt: skip
+    init = container("init", "sh:1", args=[f"test -e {flag}"])
+    await cluster.create(container(image="sh:1", args=["true"]), initContainers=[sidecar, init])
+    pod = await cluster.ended()
+    assert phase(pod) == "Succeeded"

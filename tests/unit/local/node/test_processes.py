@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bobrapet.local.node.errors import StartFailed
-from bobrapet.local.node.processes import Command, Launcher, Process
+from bobrapet.local.node.processes import Command, Launcher, Mount, Process
 
 SOURCES = Path(__file__).parents[4] / "src"
 
@@ -265,3 +266,90 @@ async def test_many_containers_start_and_end_at_the_same_time(launcher: Launcher
     processes = await asyncio.gather(*(start(launcher, output, "sh", "-c", f"exit {code}") for code in range(40)))
     ends = await asyncio.gather(*(process.wait() for process in processes))
     assert [end.code for end in ends] == list(range(40))
+
+
+def can_mount() -> bool:
+    probe = "import sys; sys.path.insert(0, sys.argv[1]); import mounting; mounting.enter([], '/')"
+    folder = str(SOURCES / "bobrapet/local/node")
+    return subprocess.run([sys.executable, "-c", probe, folder], capture_output=True, check=False).returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(not can_mount(), reason="this machine permits no mount namespace")
+
+
+async def mounted(launcher: Launcher, output: Output, folder: Path, code: str, *mounts: Mount) -> Process:
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    argv = ("sh", "-c", code)
+    command = Command(argv, {"PATH": os.environ["PATH"]}, "/", mounts, str(scratch))
+    return await launcher.run(command, output.writer, output.writer)
+
+
+@needs_mounts
+async def test_a_mount_is_where_it_was_asked_for_and_nowhere_else(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    source, file = tmp_path / "source", tmp_path / "file"
+    source.mkdir()
+    (source / "key").write_text("value")
+    file.write_text("content")
+    missing = tmp_path / "a/b/c"
+    code = (
+        f"cat {missing}/key /etc/bobrapet-test/x /bobrapet-test/deep/key; echo; test -e /etc/passwd && "
+        f"test -e {file} && ls -d /proc/self /dev/null"
+    )
+    process = await mounted(
+        launcher,
+        output,
+        tmp_path,
+        code,
+        Mount(str(source), str(missing)),
+        Mount(str(file), "/etc/bobrapet-test/x"),
+        Mount(str(source), "/bobrapet-test/deep"),
+    )
+    assert process.unmounted == ""
+    assert await output.line() == "valuecontentvalue"
+    assert (await process.wait()).code == 0
+    assert not (tmp_path / "a").exists()
+    assert not {"/etc/bobrapet-test", "/bobrapet-test"} & {*glob.glob("/etc/*"), *glob.glob("/*")}
+
+
+@needs_mounts
+async def test_what_is_written_into_a_mount_is_in_its_source(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    process = await mounted(
+        launcher, output, tmp_path, "echo hi > /bobrapet-test/f", Mount(str(source), "/bobrapet-test")
+    )
+    assert (await process.wait()).code == 0
+    assert (source / "f").read_text() == "hi\n"
+
+
+@needs_mounts
+async def test_a_read_only_mount_refuses_writes(launcher: Launcher, output: Output, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    mount = Mount(str(source), "/bobrapet-test", read_only=True)
+    process = await mounted(launcher, output, tmp_path, "touch /bobrapet-test/f", mount)
+    assert (await process.wait()).code != 0
+    assert not list(source.iterdir())
+
+
+async def test_a_command_whose_mounts_fail_runs_without_and_says_why(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    mount = Mount(str(tmp_path / "absent"), str(tmp_path / "target"))
+    process = await mounted(launcher, output, tmp_path, "echo ran", mount)
+    assert process.unmounted
+    assert await output.line() == "ran"
+    assert (await process.wait()).code == 0
+
+
+async def test_no_new_privileges_is_kept(launcher: Launcher, output: Output) -> None:
+    argv = ("grep", "NoNewPrivs", "/proc/self/status")
+    command = Command(argv, {"PATH": os.environ["PATH"]}, "/", no_new_privileges=True)
+    process = await launcher.run(command, output.writer, output.writer)
+    assert await output.line() == "NoNewPrivs:\t1"
+    await process.wait()
