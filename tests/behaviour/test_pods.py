@@ -87,8 +87,7 @@ def test_a_sick_container_is_started_again_and_the_reason_is_an_event(world: Wor
 
 
 def test_the_operator_of_bobrapet_dev_is_asked_before_an_object_is_stored(world: World, namespace: str) -> None:
-    hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-    if not world.cluster.call("GET", hooks)["items"]:
+    if not world.asks_webhooks():
         pytest.skip("nobody registered webhooks in this world")
     circle = story("circle", namespace, step("a", "echo", "b"), step("b", "echo", "a"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.behaviour.builders import step, story, storytrigger
-from tests.behaviour.cluster import Object
+from tests.behaviour.cluster import ApiFailure, Object
 from tests.behaviour.worlds import World
 
 
@@ -44,6 +44,10 @@ def test_a_key_runs_its_story_once_however_often_it_is_sent(world: World, namesp
 
 
 def test_a_request_for_a_story_that_does_not_exist_is_rejected(world: World, namespace: str) -> None:
+    if world.asks_webhooks():
+        with pytest.raises(ApiFailure, match=r"nowhere' not found"):
+            world.cluster.create(storytrigger(namespace, "nowhere", "k"))
+        return
     rejected = decide(world, namespace, storytrigger(namespace, "nowhere", "k"))
     assert (rejected["decision"], rejected["reason"]) == ("Rejected", "StoryNotFound")
     assert "nowhere" in rejected["message"]

@@ -70,6 +70,11 @@ class World:
     restart_api_server: Callable[[], None] | None = None
     """Kills the API server and starts it again; None where it is the whole world."""
 
+    def asks_webhooks(self) -> bool:
+        """Whether the operator is asked before an object is stored."""
+        path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+        return bool(self.cluster.call("GET", path)["items"])
+
 
 def bobrapet(*arguments: str) -> list[str]:
     """The command line of our console script in the environment of the tests."""
