@@ -15,6 +15,7 @@ from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, NotFo
 from bobrapet.runtime.metrics import REGISTRY
 from bobrapet.runtime.reconcile import Func, Request
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
+from tests.unit.reconcilers.test_step_cache import BUCKET, Memory
 from tests.unit.reconcilers.world import World
 
 RETRY = {"retry": {"maxRetries": 1, "delay": "1s"}}
@@ -136,3 +137,15 @@ async def test_b33_series_that_carry_the_name_of_a_run_go_with_the_run() -> None
     assert value("child_stepruns_created_total", engram="http", **name) is None
     told = {sample.labels.get("storyrun") for family in REGISTRY.collect() for sample in family.samples}
     assert told == {None}
+
+
+async def test_looks_into_the_cache_are_counted_by_what_they_found() -> None:
+    cached = step("fetch", with_={"url": "u"}, execution={"cache": {"mode": "readWrite"}})
+    found = World(template(), engram(), story(cached, policy={"storage": BUCKET}), storyrun(), outputs=Memory())
+    await found.settle()
+    await found.component_reports("run1-fetch", phase="Succeeded", output={"n": 1})
+    await found.settle()
+    await found.client.create(StoryRun.model_validate(storyrun("run2")))
+    await found.settle()
+    for result in ("miss", "hit"):
+        assert value("steprun_cache_lookups_total", namespace=NAMESPACE, engram="http", result=result) == 1
