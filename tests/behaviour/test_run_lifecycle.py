@@ -242,3 +242,39 @@ def test_what_is_missing_is_waited_for_and_found_without_delay(world: World, nam
     done = cluster.wait_run(namespace, "early", timeout=30)
     assert done["status"]["phase"] == "Succeeded"
     assert done["status"]["attempts"] == 1
+
+
+def test_a_full_queue_holds_runs_and_goes_on_as_soon_as_its_limit_is_raised(
+    world: World, namespace: str, calls: Path
+) -> None:
+    cluster, queue = world.cluster, namespace  # a queue of the test's own
+    system, name = "bobrapet-system", "bobrapet-operator-config"
+    if cluster.find("Namespace", "", system) is None:
+        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": system}})
+
+    def limit(number: int | None) -> None:
+        data = {f"storyrun.queue.{queue}.concurrency": None if number is None else str(number)}
+        if cluster.find("ConfigMap", system, name) is None:
+            metadata = {"name": name, "namespace": system}
+            cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}})
+        cluster.merge("ConfigMap", system, name, {"data": data})
+
+    limit(1)
+    try:
+        policy = {"queue": queue, "timeouts": {"gracefulShutdownTimeout": "10s"}}
+        slow = step("a", "counted", with_={"calls": str(calls), "seconds": 120})
+        cluster.apply(story("s", namespace, slow, policy=policy))
+        cluster.apply(storyrun("probe", namespace, "s"))
+        cluster.wait("StepRun", namespace, "probe-a", lambda s: s.get("status", {}).get("phase") == "Running")
+        cluster.apply(storyrun("second", namespace, "s"), storyrun("third", namespace, "s"))
+        for run in ("second", "third"):
+            cluster.wait("StoryRun", namespace, run, has_state("a", "Pending", "QueueConcurrency"))
+        limit(3)
+        for run in ("second", "third"):
+            cluster.wait("StoryRun", namespace, run, has_state("a", "Running"))
+        for run in ("probe", "second", "third"):
+            cluster.merge("StoryRun", namespace, run, {"spec": {"cancelRequested": True}})
+        for run in ("probe", "second", "third"):
+            assert cluster.wait_run(namespace, run)["status"]["phase"] == "Finished"
+    finally:
+        limit(None)
