@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REFERENCE: Final = "$bubuStorageRef"
 
+_OUTPUTS: Final = ("output", "outputs")
 _NOT_IN_ALIAS: Final = re.compile("[^A-Za-z0-9_]")
 
 
@@ -121,14 +122,20 @@ class Templates:
         except ExpressionError as error:
             if error.kind != "offloaded":
                 return _failed(error)
+        context = self._narrowed(template)
+        try:
+            return evaluate(context)  # what is offloaded beside the values that are read does not matter (decision 8)
+        except ExpressionError as again:
+            if again.kind != "offloaded":
+                return _failed(again)
         if self._policy == "error":
             return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
         materialize = self._materialize
         if materialize is not None and (self._prefers_component or not self._offloaded.can_be_read):
-            return materialize(mode, template, plain(self._read(template)))
+            return materialize(mode, template, plain(self._read(template, context)))
         if not self._offloaded.can_be_read:
             return Failed("it reads offloaded data, and this operator has no storage to read it from")
-        read = distinct(stored_in(self._read(template)))
+        read = distinct(stored_in(self._read(template, context)))
         payloads = self._offloaded.payloads
         missing = tuple(reference for reference in read if reference[REFERENCE] not in payloads)
         if missing:
@@ -136,18 +143,41 @@ class Templates:
         for reference in read:
             if isinstance(payload := payloads[reference[REFERENCE]], Unreadable):
                 if payload.is_too_large and materialize is not None:
-                    return materialize(mode, template, plain(self._read(template)))
+                    return materialize(mode, template, plain(self._read(template, context)))
                 return Failed(f"it reads offloaded data that cannot be read: {payload.message}")
         try:
-            return evaluate(_hydrated(self._context, payloads))
+            return evaluate(_hydrated(context, payloads))
         except ExpressionError as error:
             return _failed(error)
         except SelectorError as error:
             return Failed(str(error))
 
-    def _read(self, template: Any) -> dict[str, Any]:
+    def _narrowed(self, template: Any) -> Mapping[str, Any]:
+        """The context with only those outputs of the steps that a template reads, where it reads them by name."""
+        wanted: dict[str, set[str] | None] = {}
+        for reference in references(template):
+            if reference.step is None:
+                continue
+            path, known = reference.path, wanted.setdefault(reference.step, set())
+            if len(path) > 3 and path[2] in _OUTPUTS and isinstance(path[3], str):
+                if known is not None:
+                    known.add(path[3])
+            else:
+                wanted[reference.step] = None
+        steps = dict(self._context.get("steps", {}))
+        for name, keys in wanted.items():
+            entry = steps.get(name)
+            if keys is None or not isinstance(entry, Mapping):
+                continue
+            output = entry.get("output")
+            if isinstance(output, Mapping) and PayloadReference.parse(output) is None:
+                kept = {key: value for key, value in output.items() if key in keys}
+                steps[name] = {**entry, "output": kept, "outputs": kept}
+        return {**self._context, "steps": steps}
+
+    def _read(self, template: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the context that a template reads."""
-        steps, inputs = self._context.get("steps", {}), self._context.get("inputs")
+        steps, inputs = context.get("steps", {}), context.get("inputs")
         return {
             "inputs": inputs if any(reference.root == "inputs" for reference in references(template)) else {},
             "steps": {name: steps[name] for name in references_in(template) if name in steps},

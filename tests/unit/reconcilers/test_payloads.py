@@ -121,6 +121,24 @@ async def test_more_than_the_controller_may_hold_fails_the_step_and_says_so() ->
     assert "let a component read it" in (state.message or "")
 
 
+async def test_only_what_a_template_reads_is_read_from_the_store() -> None:
+    world = Offloading(
+        step("small", "fetch", if_="{{ gt steps.fetch.output.size 1.0 }}"),
+        step("rows", "fetch", if_="{{ gt (len steps.fetch.output.rows) 1 }}"),
+    )
+    rows = {"$bubuStorageRef": f"outputs/{NAMESPACE}/run1-fetch/rows.json"}
+    world.holds([1, 2], rows["$bubuStorageRef"])
+    world.store.before = lambda verb, path: read.append(path)
+    read: list[str] = []
+    await world.settle()
+    output = {"body": BODY, "rows": rows, "size": 7}
+    await world.component_reports("run1-fetch", phase="Succeeded", exitClass="success", output=output)
+    await world.settle()
+    assert await world.job("run1-small") is not None
+    assert await world.job("run1-rows") is not None
+    assert set(read) == {rows["$bubuStorageRef"]}
+
+
 async def test_a_plain_path_passes_the_reference_on_without_reading() -> None:
     world = Offloading(step("load", "fetch", with_={"data": "{{ steps.fetch.output.body.rows }}"}))
     await world.fetched()
