@@ -17,6 +17,7 @@ import msgspec
 
 from bobrapet import engine
 from bobrapet.api import EngramTemplate, StoryRun, env, labels
+from bobrapet.api.enums import Phase
 from bobrapet.api.payloads import PayloadReference
 from bobrapet.config.policy import storage_of
 from bobrapet.config.storage import StorageSettings
@@ -39,6 +40,7 @@ from bobrapet.storage import (
     dehydrate,
     hydrate,
     input_prefix,
+    references,
 )
 
 MAX_LOADED_BYTES: Final = 16 << 20
@@ -46,6 +48,8 @@ MAX_LOADED_BYTES: Final = 16 << 20
 
 RETRY_AFTER: Final = timedelta(seconds=5)
 """When a store that failed is asked again."""
+
+_BEFORE_AN_ATTEMPT: Final = (None, Phase.PENDING, Phase.BLOCKED)
 
 MAX_ROUNDS: Final = 8
 """A value that was read may lead a template to another one; more than this is no honest Story."""
@@ -69,6 +73,13 @@ async def plan_run(operator: Operator, snapshot: RunSnapshot) -> PlannedRun:
     snapshot = dataclasses.replace(
         snapshot, has_storage=has_storage, can_materialize=await _can_materialize(operator, has_storage)
     )
+    phase = snapshot.run.status.phase
+    try:
+        if phase is None or not phase.is_terminal:
+            snapshot = dataclasses.replace(snapshot, run=await _with_inputs(operator, settings, snapshot.run))
+    except Retriable as error:
+        again = Wake(operator.clock.now() + RETRY_AFTER, "the payload store is asked again for the inputs")
+        return PlannedRun(snapshot, RunPlan(wakes=(again,), summary=str(error)), str(error))
     plan = engine.plan(snapshot, operator.clock.now())
     for _ in range(MAX_ROUNDS):
         if not plan.load:
@@ -84,10 +95,14 @@ async def plan_run(operator: Operator, snapshot: RunSnapshot) -> PlannedRun:
 
 
 async def with_storage(operator: Operator, snapshot: StepSnapshot) -> StepSnapshot:
-    """The snapshot of a step that knows whether the controller reaches the step's store."""
+    """The snapshot of a step that knows whether the controller reaches the step's store, with the inputs of its run.
+    Raises Retriable."""
     has_storage = operator.stores.reach(storage_of_step(snapshot))
     can_materialize = await _can_materialize(operator, has_storage)
-    return dataclasses.replace(snapshot, has_storage=has_storage, can_materialize=can_materialize)
+    run = snapshot.run
+    if run is not None and snapshot.step.status.phase in _BEFORE_AN_ATTEMPT:
+        run = await _with_inputs(operator, storage_of(snapshot.config, story=snapshot.story), run)
+    return dataclasses.replace(snapshot, run=run, has_storage=has_storage, can_materialize=can_materialize)
 
 
 async def loaded(operator: Operator, snapshot: StepSnapshot, references: Sequence[Mapping[str, Any]]) -> StepSnapshot:
@@ -169,6 +184,38 @@ async def _offloaded(operator: Operator, snapshot: StepSnapshot, start: JobStart
 
     inputs, configuration = await operator.stores.call(settings, metadata.namespace or "", work)
     return dataclasses.replace(start, inputs=inputs, configuration=configuration)
+
+
+async def _with_inputs(operator: Operator, settings: StorageSettings | None, run: StoryRun) -> StoryRun:
+    """The run with its offloaded inputs in it, so that templates see them as they were given (runs 6). What is too
+    large or can never be read stays a reference. Raises Retriable."""
+    found = list(references(run.spec.inputs or {}))
+    if not found or not operator.stores.reach(settings):
+        return run
+    assert settings is not None
+    uid, namespace = run.metadata.uid or "", run.metadata.namespace or ""
+    inputs = operator.stores.remembered(uid)
+    if inputs is None:
+
+        def work(store: Store) -> Any:
+            try:
+                return hydrate(
+                    run.spec.inputs,
+                    store,
+                    budget=Budget(MAX_LOADED_BYTES),
+                    check=lambda path: check_namespace(path, namespace),
+                    retries=Retries(delays=()),
+                )
+            except Retriable:
+                raise
+            except StorageError:
+                return run.spec.inputs
+
+        inputs = await operator.stores.call(settings, namespace, work)
+        if not isinstance(inputs, dict):
+            return run
+        operator.stores.remember(uid, inputs)
+    return run.model_copy(update={"spec": run.spec.model_copy(update={"inputs": inputs})})
 
 
 async def _load(

@@ -70,9 +70,10 @@ class StepRunReconciler:
         return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, step: StepRun) -> StepPlan:
-        snapshot = await payloads.with_storage(self._operator, await step_snapshot(self._operator, step))
-        plan = engine.plan(snapshot, self._operator.clock.now())
+        snapshot = await step_snapshot(self._operator, step)
         try:
+            snapshot = await payloads.with_storage(self._operator, snapshot)
+            plan = engine.plan(snapshot, self._operator.clock.now())
             while plan.is_question:
                 answered = await self._answer(snapshot, plan)
                 if answered is None:

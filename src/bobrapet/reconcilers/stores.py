@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from bobrapet.api import env
 from bobrapet.api.payloads import CONTENT_JSON
 from bobrapet.config.storage import StorageSettings
@@ -49,6 +51,7 @@ WORKERS: Final = 4  # reads at once; more would only hold more payloads in memor
 TIMEOUT: Final = 20.0  # seconds for one step's payloads; less than a reconcile may take
 MAX_ENTRY_BYTES: Final = 1 << 20  # of a cached output, which was inline when it was stored
 _OPEN_STORES: Final = 16
+_REMEMBERED: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +73,7 @@ class Stores:
         self._access = access or Access()
         self._open = open
         self._stores: OrderedDict[StoreSettings, Store] = OrderedDict()
+        self._inputs: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._pool: ThreadPoolExecutor | None = None
 
     @property
@@ -104,6 +108,17 @@ class Stores:
             return await asyncio.wait_for(future, timeout)
         except TimeoutError as error:
             raise BackendUnavailable(f"the payload store did not answer within {timeout:g}s") from error
+
+    def remembered(self, uid: str) -> dict[str, Any] | None:
+        """The inputs of a run that were read before. They are written once, before the run, and never change."""
+        return self._inputs.get(uid)
+
+    def remember(self, uid: str, inputs: dict[str, Any]) -> None:
+        """Keeps small inputs of the runs that were looked at last."""
+        if uid and len(msgspec.json.encode(inputs)) <= MAX_ENTRY_BYTES:
+            self._inputs[uid] = inputs
+            while len(self._inputs) > _REMEMBERED:
+                self._inputs.popitem(last=False)
 
     async def read(self, store: StorageSettings, namespace: str, path: str) -> bytes | None:
         """A whole small object, such as a cached output; None when there is none. Raises StorageError."""

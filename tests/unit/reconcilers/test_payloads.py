@@ -201,3 +201,64 @@ async def test_a_claim_is_a_folder_of_the_machine(tmp_path: Path) -> None:
 
 def _inline(config: Any, limit: int) -> Any:
     return dataclasses.replace(config, engram=dataclasses.replace(config.engram, max_inline_size=limit))
+
+
+def offloaded_inputs(world: Offloading, inputs: dict[str, Any]) -> None:
+    world.holds(inputs, f"inputs/{NAMESPACE}/run1/input.json")
+
+
+WHOLE = {"$bubuStorageRef": f"inputs/{NAMESPACE}/run1/input.json"}
+
+
+async def test_offloaded_inputs_of_a_run_are_read_like_any_others() -> None:
+    world = Offloading(
+        step("load", with_={"name": "{{ inputs.name }}", "shout": "{{ inputs.name | upper }}"}),
+        step("never", if_='{{ eq inputs.name "Bob" }}'),
+        inputs=WHOLE,
+    )
+    offloaded_inputs(world, {"name": "Ada"})
+    await world.settle()
+    assert await world.inputs("run1-load") == {"name": "Ada", "shout": "ADA"}
+    assert (await world.run()).status.step_states["never"].phase == "Skipped"
+    assert (await world.run()).spec.inputs == WHOLE, "the run itself keeps its reference"
+
+
+async def test_inputs_are_read_once() -> None:
+    world = Offloading(step("load", with_={"name": "{{ inputs.name }}"}), inputs=WHOLE)
+    offloaded_inputs(world, {"name": "Ada"})
+    read: list[str] = []
+    world.store.before = lambda verb, path: read.append(path)
+    await world.settle()
+    await world.fetched()
+    assert read.count(WHOLE["$bubuStorageRef"]) == 1
+
+
+async def test_a_run_whose_inputs_cannot_be_read_now_waits_for_them() -> None:
+    world = Offloading(step("load", with_={"name": "{{ inputs.name }}"}), inputs=WHOLE)
+    offloaded_inputs(world, {"name": "Ada"})
+
+    def fail(verb: str, path: str) -> None:
+        raise BackendUnavailable("503 slow down")
+
+    world.store.before = fail
+    await world.settle()
+    assert (await world.run()).status.phase is None
+    assert ("Warning", "StorageUnavailable", "503 slow down") in world.recorder.events
+    world.store.before = lambda verb, path: None
+    await world.sleep(6)
+    assert await world.inputs("run1-load") == {"name": "Ada"}
+
+
+async def test_a_running_step_is_judged_whatever_the_store_does() -> None:
+    world = Offloading(step("load", with_={"name": "{{ inputs.name }}"}), inputs=WHOLE)
+    offloaded_inputs(world, {"name": "Ada"})
+    await world.settle()
+
+    def fail(verb: str, path: str) -> None:
+        raise BackendUnavailable("503 slow down")
+
+    world.store.before = fail
+    await world.component_reports("run1-load", phase="Succeeded", exitClass="success", output={"n": 1})
+    await world.settle()
+    assert (await world.step("run1-load")).status.phase == "Succeeded"
+    assert (await world.run()).status.step_states["load"].phase == "Succeeded"
