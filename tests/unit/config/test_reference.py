@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from bobrapet.config.operator import OperatorConfig, declared, parse
 from bobrapet.config.reference import AT_ONCE, AT_START, NOT_USED, effective, groups, keys
@@ -71,3 +73,15 @@ def test_a_value_that_is_no_text_is_refused() -> None:
     assert loaded.config.max_retries == 3  # the default
     assert "quotes" in str(loaded.problems[0])
     assert loaded.sources == {}
+
+
+def test_keys_that_are_said_not_to_be_used_are_not() -> None:
+    files = (Path(__file__).parents[3] / "src/bobrapet").rglob("*.py")
+    source = "".join(file.read_text() for file in files if file.parent.name != "config")
+    said = {key.name for key in keys() if key.takes_effect == NOT_USED}
+    unused = {each.path for each in declared() if each.key in said}
+    assert len(unused) == 12
+    for path in unused:
+        group, _, attribute = path.rpartition(".")
+        if group.split(".")[0] != "transport":  # whose names the API has as well
+            assert not re.search(rf"config\S*\.{attribute}\b|settings\.{attribute}\b", source), path
