@@ -20,6 +20,7 @@ CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _ONLY_OUTSIDE = ("default", "nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations")
+_MAX_SELECTABLE = 8
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _REQUIRED = "FieldValueRequired"
 _FORBIDDEN = "FieldValueForbidden"
@@ -107,6 +108,9 @@ def _version_errors(versions: list[Object]) -> list[FieldError]:
         faults += shape + rule_faults(schema, where, well_formed=not shape)
         columns = "spec.additionalPrinterColumns" if alone else f"{path}.additionalPrinterColumns"
         faults += _column_errors(version.get("additionalPrinterColumns") or [], columns)
+        selectable = "spec.selectableFields" if alone else f"{path}.selectableFields"
+        if not shape:
+            faults += _selectable_errors(version.get("selectableFields") or [], structural(schema), selectable)
     return faults
 
 
@@ -177,6 +181,50 @@ def _type_errors(schema: Object, path: str) -> list[FieldError]:
     if type == "array" and not schema.get("items"):
         return [FieldError(f"{path}.items", "Required value: must be specified", _REQUIRED)]
     return []
+
+
+def _selectable_errors(fields: list[Object], schema: Schema, path: str) -> list[FieldError]:
+    """A field selector compares text, so it can only look at scalars that every object may have."""
+    faults: list[FieldError] = []
+    seen: set[str] = set()
+    for position, entry in enumerate(fields):
+        given, at = entry.get("jsonPath") or "", f"{path}[{position}].jsonPath"
+        if not given:
+            faults.append(FieldError(at, "Required value", _REQUIRED))
+            continue
+        try:
+            found = _scalar_at(schema, given)
+        except ValueError as error:
+            faults.append(FieldError(at, f"Invalid value: {quote(given)}: is an invalid path: {error}"))
+            continue
+        if given.startswith(".metadata"):
+            faults.append(FieldError(at, f"Invalid value: {quote(given)}: must not point to fields in metadata"))
+        if found.type not in ("string", "boolean", "integer"):
+            why = (
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats "
+            )
+            faults.append(FieldError(at, f"Invalid value: {quote(given)}: {why}are allowed."))
+        if given in seen:
+            faults.append(FieldError(at, f"Duplicate value: {quote(given)}", "FieldValueDuplicate"))
+        seen.add(given)
+    if len(seen) > _MAX_SELECTABLE:
+        text = f"Too many: {len(seen)}: must have at most {_MAX_SELECTABLE} items"
+        faults.append(FieldError(path, text, "FieldValueTooMany"))
+    return faults
+
+
+def _scalar_at(schema: Schema, path: str) -> Schema:
+    """The node at `.a.b`. Raises ValueError."""
+    if "[" in path:
+        raise ValueError("array notation is not allowed")
+    if not path.startswith("."):
+        raise ValueError(f"expected [ or . but got: {path.partition('.')[0]}")
+    for name in path[1:].split("."):
+        found = schema.properties.get(name)
+        if found is None:
+            raise ValueError("does not refer to a valid field")
+        schema = found
+    return schema
 
 
 def _column_errors(columns: list[Object], path: str) -> list[FieldError]:

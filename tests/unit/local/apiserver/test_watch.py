@@ -14,7 +14,7 @@ from bobrapet.local.apiserver.kinds import builtin_resources
 from bobrapet.local.apiserver.reading import ListOptions, Reader
 from bobrapet.local.apiserver.representation import Plain
 from bobrapet.local.store import Key, Store
-from tests.unit.local.apiserver.builders import CONFIGMAPS, MERGE, configmap
+from tests.unit.local.apiserver.builders import CONFIGMAPS, CRDS, MERGE, WIDGETS, configmap, crd, widget
 from tests.unit.local.apiserver.conftest import Client, client_session
 
 RESOURCE = next(resource for resource in builtin_resources() if resource.plural == "configmaps")
@@ -81,6 +81,16 @@ async def test_a_watch_of_one_name_sees_only_it(api: Client) -> None:
     by_field = await collect(api.watch(CONFIGMAPS, resourceVersion=start, fieldSelector="metadata.name=b"), "DELETED")
     by_path = await collect(api.watch(f"{CONFIGMAPS}/b", resourceVersion=start), "DELETED")
     assert by_field == by_path == [("ADDED", "b"), ("DELETED", "b")]
+
+
+async def test_a_custom_object_enters_and_leaves_a_selection_by_its_fields(api: Client) -> None:
+    spec = {"type": "object", "properties": {"color": {"type": "string"}}}
+    await api("POST", CRDS, crd(spec, selectableFields=[{"jsonPath": ".spec.color"}]))
+    start = (await api("POST", WIDGETS, widget("a", color="red")))["metadata"]["resourceVersion"]
+    for color in ("blue", "red"):
+        await api("PATCH", f"{WIDGETS}/a", {"spec": {"color": color}}, type=MERGE)
+    seen = await collect(api.watch(WIDGETS, resourceVersion=start, fieldSelector="spec.color=blue"), "DELETED")
+    assert seen == [("ADDED", "a"), ("DELETED", "a")]
 
 
 async def test_a_watch_ends_when_its_time_is_over(api: Client) -> None:

@@ -96,6 +96,30 @@ async def test_rules_are_accepted_and_refused_alike(worlds: tuple[Client, Client
     assert not (found := differences(theirs, ours, [rule for _, rule in schemas])), found
 
 
+@pytest.mark.timeout(180)
+async def test_selectable_fields_are_accepted_and_refused_alike(worlds: tuple[Client, Client]) -> None:
+    text = {"type": "string"}
+    inner = {"type": "object", "properties": {"i": {"type": "integer"}}}
+    listed = {"type": "array", "items": text}
+    spec = {"type": "object", "properties": {"s": text, "o": inner, "l": listed, "n": {"type": "number"}}}
+    paths = [
+        [".spec.s", ".spec.o.i"], [".spec.zz"], [".spec.o"], [".spec.l"], [".spec.n"], [""], ["spec.s"], [".spec.l[0]"],
+        [".spec.s", ".spec.s"], [".spec['s']"],
+    ]  # fmt: skip
+
+    async def verdicts(api: Client) -> list[Any]:
+        answers = []
+        for chosen in paths:
+            definition = rules_crd(spec)
+            definition["spec"]["versions"][0]["selectableFields"] = [{"jsonPath": path} for path in chosen]
+            answers.append(shown(await api("POST", CRDS, definition, dryRun="All")))
+        return answers
+
+    theirs, ours = await asyncio.gather(*map(verdicts, worlds))
+
+    assert not (found := differences(theirs, ours, paths)), found
+
+
 async def established(api: Client, definition: dict[str, Any]) -> str:
     """Creates the definition; returns the path of its objects, once they are served."""
     created = await api("POST", CRDS, definition)
