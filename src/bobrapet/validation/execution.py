@@ -34,6 +34,11 @@ def check_storage(findings: Findings, path: str, storage: StoragePolicy | None) 
         findings.required(f"{path}.s3.bucket", "required; the name of the bucket")
     if storage.file is not None and storage.file.volume_claim_name and storage.file.empty_dir is not None:
         findings.invalid(f"{path}.file", "sets both volumeClaimName and emptyDir; one volume holds the payloads")
+    if storage.file is not None and storage.s3 is None and not storage.file.volume_claim_name:
+        findings.warn(
+            f"{path}.file",
+            "has no volumeClaimName: what a step stores ends with its pod, and no later step can read it",
+        )
     if storage.timeout_seconds is not None and storage.timeout_seconds < 0:
         findings.invalid(f"{path}.timeoutSeconds", f"must be at least 0, is {storage.timeout_seconds}")
 

@@ -482,3 +482,11 @@ def test_a_story_of_1000_steps_is_checked_in_100_ms() -> None:
         best = min(best, time.process_time() - started)
     # The figure is 100 ms on an idle machine; a shared one gets room.
     assert best < 0.4
+
+
+def test_file_storage_without_a_claim_is_warned_about() -> None:
+    def with_file(**file: Any) -> dict[str, Any]:
+        return story("name: a, type: condition", policy={"storage": {"file": file}})
+
+    assert "what a step stores ends with its pod" in warnings(with_file(emptyDir={}))[0]
+    assert warnings(with_file(volumeClaimName="payloads")) == []
