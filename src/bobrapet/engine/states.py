@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from bobrapet.api.conditions import shorten
 from bobrapet.api.enums import Phase
 from bobrapet.api.timestamps import format_deadline, parse_time
@@ -86,6 +88,25 @@ def from_api(state: StepState) -> State:
         until=moment(state.until),
         child=state.sub_story_run_name or "",
     )
+
+
+def recorded_timers(annotation: str | None) -> dict[str, datetime]:
+    """Step -> the deadline that the Go operator keeps in an annotation of the run, not with the state (runs 9.4).
+
+    What cannot be read is left out: its timer starts anew.
+    """
+    if not annotation:
+        return {}
+    try:
+        entries = msgspec.json.decode(annotation, type=dict[str, dict[str, str | None]])
+        return {
+            step: parse_time(text)
+            for step, entry in entries.items()
+            for name in ("sleepUntil", "waitTimeoutAt", "gateTimeoutAt")
+            if (text := entry.get(name))
+        }
+    except (msgspec.MsgspecError, ValueError):
+        return {}
 
 
 def moment(text: str | None) -> datetime | None:

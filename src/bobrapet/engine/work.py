@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from bobrapet.api import labels
 from bobrapet.api.enums import Phase, StepType
 from bobrapet.engine import evaluation, materialize
 from bobrapet.engine.context import StepsContext
@@ -16,7 +17,7 @@ from bobrapet.engine.launch import is_owned, steprun_name
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.primitives import stories, timed
 from bobrapet.engine.reasons import Reason, WaitsForPayload, Wake
-from bobrapet.engine.states import State, from_api
+from bobrapet.engine.states import State, from_api, recorded_timers
 
 if TYPE_CHECKING:
     from bobrapet.api import Engram, StepRun, Story, StoryRun
@@ -87,9 +88,13 @@ class Work:
         self.finished = False
         """Whether every block is done."""
         self._context = StepsContext(snapshot.run, graph, self.states, snapshot.steps, snapshot.children)
-        for name, state in snapshot.run.status.step_states.items():
+        timers = recorded_timers(snapshot.run.metadata.annotations.get(labels.ANNOTATION_STEP_TIMERS))
+        for name, stored in snapshot.run.status.step_states.items():
             if name in graph.nodes:
-                self.record(name, from_api(state))
+                state = from_api(stored)
+                if state.until is None and not state.is_terminal and name in timers:
+                    state = replace(state, until=timers[name])
+                self.record(name, state)
 
     # Deciding
 

@@ -52,7 +52,10 @@ def sleep(step: StepSpec, now: datetime) -> Step:
 
 
 def sleeping(step: StepSpec, state: State, now: datetime) -> Step:
-    """Goes on sleeping, or wakes."""
+    """Goes on sleeping, or wakes. A deadline that was not recorded is the one that the start of the step gives."""
+    span = _span(_text(step, "duration"))
+    if state.until is None and state.started_at is not None and span is not None:
+        state = replace(state, until=state.started_at + span)
     if state.until is None or now >= state.until:
         return Step(state.ended(Phase.SUCCEEDED, at=now))
     return Step(state, Sleeps(state.until), Wake(state.until, f"step {step.name} wakes"))
