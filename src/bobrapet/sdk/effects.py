@@ -45,6 +45,7 @@ process that died inside the block."""
 _KEY_LIMIT = 256
 _NO_CLAIMS = frozenset({403, 404, 405})
 _TRIES = 5
+_LONGEST_DELAY = 5.0
 _RELEASED, _IN_DOUBT = "released", "inDoubt"  # details of a claim that was given back
 
 
@@ -297,29 +298,34 @@ class Effect:
             self._log.warning("claim not released: it is free when its lease is over", error=str(error))
 
     def _update(self, claim: dict[str, Any], what: str) -> None:
-        """Repeats while the API server is busy. Raises EffectFailed, also when the claim is no longer ours."""
+        """Repeats while the API server is away or busy: what happened must not be forgotten because it restarts.
+
+        Raises EffectFailed, also when the claim is no longer ours.
+        """
+        deadline = time.monotonic() + self._link.budget
         delay = 0.1
-        for last in range(_TRIES):
+        while True:
             try:
                 with self._link.api() as api:
-                    api.update_claim(claim)
-                    return
-            except Refused as error:
-                if error.code == 409:
-                    claim = self._reread(claim, what)
-                elif error.code < 500 and error.code != 429:
-                    raise _ClaimRefused(f"effect {self.key} could not be {what}: {error}") from error
+                    try:
+                        api.update_claim(claim)
+                        return
+                    except Refused as error:
+                        if error.code != 409:
+                            raise
+                        claim = self._reread(api, claim, what)
+                        continue
             except ApiError as error:
-                if last == _TRIES - 1:
+                if isinstance(error, Refused) and error.code < 500 and error.code != 429:
+                    raise _ClaimRefused(f"effect {self.key} could not be {what}: {error}") from error
+                if time.monotonic() + delay >= deadline:
                     raise EffectFailed(f"effect {self.key} could not be {what}: {error}") from error
             time.sleep(delay)
-            delay *= 2
-        raise EffectFailed(f"effect {self.key} could not be {what}: the API server refused {_TRIES} times")
+            delay = min(2 * delay, _LONGEST_DELAY)
 
-    def _reread(self, claim: dict[str, Any], what: str) -> dict[str, Any]:
-        """Our change on the newest version, when the claim is still ours: the controller writes its metadata too."""
-        with self._link.api() as api:
-            newest = api.get_claim(claim["metadata"]["name"])
+    def _reread(self, api: ComponentApi, claim: dict[str, Any], what: str) -> dict[str, Any]:
+        """Our change on the newest version, when the claim is still ours: the controller writes it too."""
+        newest = api.get_claim(claim["metadata"]["name"])
         if (newest.get("spec") or {}).get("holderIdentity") != self._holder:
             raise EffectFailed(f"effect {self.key} could not be {what}: another process took its claim over")
         return {**newest, "spec": claim["spec"]}

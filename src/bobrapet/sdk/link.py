@@ -26,8 +26,9 @@ class Link:
         self.step = step
         self.connect = connect
         """Another connection, for a thread that must not wait for this one."""
+        self.budget = budget
+        """Seconds that one thing may take to be written, with its repetitions."""
         self._retries = retries
-        self._budget = budget
         self._api: ComponentApi | None = None
         self._lock = RLock()
 
@@ -56,4 +57,4 @@ class Link:
                 self._api = None
 
     def _reporter(self, api: ComponentApi) -> Reporter:
-        return Reporter(api, self.step, retries=self._retries, budget=self._budget)
+        return Reporter(api, self.step, retries=self._retries, budget=self.budget)

@@ -23,6 +23,9 @@ from bobrapet.sdk.testkit import Operator
 STEP = StepIdentity(namespace="team-a", step_run="run1-pay", story_run="run1", step="pay")
 
 
+NAMES = {"namespace": "test", "step_run": "run-1-step", "story_run": "run-1", "step": "step"}
+
+
 class Gateway:
     """What a component charges; counts, and can be told to misbehave after the money has moved."""
 
@@ -180,6 +183,62 @@ def test_the_older_shape_of_the_record_is_read() -> None:
     operator.interfere("get stepruns", lambda server: server.patch_status({"status": {"effects": [old]}}))
     assert operator.run(component(gateway), {"order": "o1"}).output == {"payment": "old"}
     assert gateway.charges == []
+
+
+@pytest.mark.parametrize(
+    ("when", "code"), [("update effectclaims", 503), ("update effectclaims", 429), ("patch stepruns", 500)]
+)
+def test_a_busy_api_server_is_asked_again_in_the_same_attempt(when: str, code: int) -> None:
+    operator, gateway = Operator(), Gateway()
+    operator.refuse(when, code)
+    run = operator.run(component(gateway), {"order": "o1"})
+    assert (run.phase, len(gateway.charges)) == ("Succeeded", 1)
+    assert run.claims["charge:o1"]["completionStatus"] == "completed"
+
+
+def test_an_answer_that_is_lost_while_the_claim_is_read_again_forgets_nothing() -> None:
+    """The controller wrote the claim, and then the connection broke: the effect happened, so it is completed."""
+
+    def controller(server: MemoryApi) -> None:
+        (claim,) = server.claims.values()
+        server.update_claim({**claim, "status": {"phase": "Reserved"}})
+        operator.lose("get effectclaims")
+
+    operator, gateway = Operator(max_retries=2), Gateway()
+    operator.interfere("update effectclaims", controller)
+    run = operator.run(component(gateway), {"order": "o1"})
+    assert (run.phase, len(run.attempts), len(gateway.charges)) == ("Succeeded", 1, 1)
+    assert run.claims["charge:o1"]["completionStatus"] == "completed"
+
+
+def test_a_claim_that_stays_out_of_reach_fails_the_step_before_anything_happens() -> None:
+    operator, gateway = Operator(), Gateway()
+    operator.refuse("get effectclaims", 500, times=99)
+    run = operator.run(component(gateway), {"order": "o1"})
+    assert (run.error["code"], run.error["exitClass"], gateway.charges) == ("EFFECT_UNAVAILABLE", "retry", [])
+
+
+def test_whoever_comes_second_to_a_free_claim_looks_again() -> None:
+    """The claim was made, or taken, between looking and writing."""
+
+    def first(server: MemoryApi) -> None:
+        other = Effect("charge:o1", Link(lambda: server, StepIdentity(**NAMES)), log=Log())
+        other.__enter__()
+
+    operator, gateway = Operator(), Gateway()
+    operator.interfere("create effectclaims", first)
+    run = operator.run(component(gateway), {"order": "o1"})
+    assert (run.error["code"], gateway.charges) == ("EFFECT_HELD", [])
+
+
+def test_a_step_that_was_deleted_and_its_claim_with_it_loses_the_effect() -> None:
+    api = MemoryApi(STEP)
+    inside = effect(api, lease=0.06, on_lost=(lost := []).append)
+    inside.__enter__()
+    api.claims.clear()
+    assert _until(lambda: bool(lost))
+    with pytest.raises(RetryError, match="took its claim over"):
+        inside.__exit__(None, None, None)
 
 
 def test_details_over_the_limit_are_told_by_size_and_digest() -> None:
