@@ -96,6 +96,9 @@ class HttpComponentApi:
         except BaseException:
             self.close()  # interrupted between question and answer: the next answer would be the wrong one
             raise
+        if len(answer) == _ANSWER_LIMIT:
+            self.close()
+            raise Refused(413, f"the answer to {method} {path} is larger than {_ANSWER_LIMIT >> 20} MiB")
         if response.status >= 300:
             raise Refused(
                 response.status, _reason(answer, response.reason), _seconds(response.getheader("Retry-After"))
