@@ -1,18 +1,21 @@
-"""A control plane that is killed again and again loses nothing. Takes minutes: `make soak`."""
+"""A control plane, or an operator, that is killed again and again loses nothing. Takes minutes: `make soak`."""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
+import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.behaviour.builders import engram, step, story, storyrun, template
 from tests.behaviour.cluster import TERMINAL, Cluster
-from tests.behaviour.worlds import IMAGES, dev
+from tests.behaviour.worlds import IMAGES, bobrapet, dev, process, real_control_plane, real_missing
 
 RUNS = 20
 KILLS = 15
@@ -52,3 +55,50 @@ def test_runs_end_right_under_a_control_plane_that_is_killed_every_few_seconds(t
     ran = Counter(calls.read_text().split())
     assert {name: ran[name] for name in recorded} == recorded, "a step ran again after its end was recorded"
     assert len(ran) == RUNS * len(names)
+
+
+STORIES = int(os.environ.get("BOBRAPET_STORIES", "200"))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_two_hundred_runs_end_right_while_the_operator_is_killed_every_second_on_a_real_control_plane(
+    tmp_path: Path,
+) -> None:
+    if why := real_missing():
+        pytest.skip(why)
+    calls = tmp_path / "calls"
+    steps = [step("a", "counted", with_={"calls": str(calls)}), step("b", "counted", "a", with_={"calls": str(calls)})]
+    with ExitStack() as stack:
+        environment = stack.enter_context(real_control_plane(tmp_path))
+        kubeconfig = environment.kubeconfig(tmp_path / "kubeconfig")
+        cluster = stack.enter_context(Cluster(kubeconfig))
+        node = bobrapet("node", "--kubeconfig", str(kubeconfig), "--data-dir", str(tmp_path / "node"), *IMAGES)
+        stack.enter_context(process(node, tmp_path / "node.log"))
+        cluster.apply(template("counted"), engram("counted", "default"))
+        cluster.apply(*(story(f"s{number}", "default", *steps) for number in range(STORIES)))
+        cluster.apply(*(storyrun(f"r{number}", "default", f"s{number}") for number in range(STORIES)))
+        kills, deadline = 0, time.monotonic() + 1500
+        while any(run.get("status", {}).get("phase") not in TERMINAL for run in cluster.list("StoryRun", "default")):
+            assert time.monotonic() < deadline, f"runs go on after {kills} kills"
+            _work_for_a_second(kubeconfig, tmp_path / "manager.log")
+            kills += 1
+        phases = Counter(run["status"]["phase"] for run in cluster.list("StoryRun", "default"))
+    assert phases == {"Succeeded": STORIES}
+    assert kills > 5
+    ran = Counter(calls.read_text().split())
+    assert ran == dict.fromkeys((f"r{number}-{name}" for number in range(STORIES) for name in "ab"), 1)
+
+
+def _work_for_a_second(kubeconfig: Path, log: Path) -> None:
+    """Starts an operator, and kills it a second after its controllers began to work."""
+    command = bobrapet("manager", "--kubeconfig", str(kubeconfig), "--health-probe-bind-address=0")
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as operator:
+        try:
+            while "Starting workers" not in log.read_text():
+                assert operator.poll() is None, log.read_text()
+                time.sleep(0.02)
+            with pytest.raises(subprocess.TimeoutExpired):
+                operator.wait(1)
+        finally:
+            operator.kill()
