@@ -108,9 +108,9 @@ def _version_errors(versions: list[Object]) -> list[FieldError]:
         faults += shape + rule_faults(schema, where, well_formed=not shape)
         columns = "spec.additionalPrinterColumns" if alone else f"{path}.additionalPrinterColumns"
         faults += _column_errors(version.get("additionalPrinterColumns") or [], columns)
-        selectable = "spec.selectableFields" if alone else f"{path}.selectableFields"
-        if not shape:
-            faults += _selectable_errors(version.get("selectableFields") or [], structural(schema), selectable)
+        if (selectable := version.get("selectableFields")) and not shape:
+            where = "spec.selectableFields" if alone else f"{path}.selectableFields"
+            faults += _selectable_errors(selectable, structural(schema), where)
     return faults
 
 

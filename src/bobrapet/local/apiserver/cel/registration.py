@@ -36,7 +36,13 @@ _ADVICE = (
 def rule_faults(given: Object, path: str, *, well_formed: bool) -> list[FieldError]:
     """The faults of all rules of a schema. `well_formed`: whether the schema is, else nothing can be compiled."""
     total = _Total()
-    faults = _node_faults(given, _Place(path, root=True), total) if well_formed else list(_all_form_faults(given, path))
+    ruled: set[int] = set()
+    if not _mark(given, ruled):
+        return []
+    if well_formed:
+        faults = _node_faults(given, _Place(path, root=True), total, ruled)
+    else:
+        faults = list(_all_form_faults(given, path))
     if total.cost > SCHEMA_BUDGET:
         text = "Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
         faults += [FieldError(where, text, _FORBIDDEN) for _, where in total.most_expensive()]
@@ -79,7 +85,8 @@ class _Total:
         return sorted(self.expensive, key=lambda entry: -entry[0])[:_TOLD]
 
 
-def _children(given: Object, place: _Place) -> Iterator[tuple[Object, _Place]]:
+def _children(given: Object, place: _Place, ruled: set[int] | None = None) -> Iterator[tuple[Object, _Place]]:
+    """The nodes below, with their places; only those of `ruled`, when that is given."""
     granular = given.get("x-kubernetes-map-type") != "atomic"
     additional = given.get("additionalProperties")
     if isinstance(additional, dict):
@@ -87,6 +94,8 @@ def _children(given: Object, place: _Place) -> Iterator[tuple[Object, _Place]]:
         root = bool(additional.get("x-kubernetes-embedded-resource"))
         yield additional, place.below(".additionalProperties", factor, correlated=granular, root=root)
     for name, child in (given.get("properties") or {}).items():
+        if ruled is not None and id(child) not in ruled:
+            continue
         root = bool(child.get("x-kubernetes-embedded-resource"))
         yield child, place.below(f".properties[{name}]", 1, correlated=granular, root=root)
     items = given.get("items")
@@ -96,10 +105,20 @@ def _children(given: Object, place: _Place) -> Iterator[tuple[Object, _Place]]:
         yield items, place.below(".items", given.get("maxItems"), correlated=keyed, root=root)
 
 
-def _node_faults(given: Object, place: _Place, total: _Total) -> list[FieldError]:
+def _mark(given: Object, ruled: set[int]) -> bool:
+    """Notes the nodes with rules on them or below: few of a large schema, and only they are worth a closer look."""
+    children = [*(given.get("properties") or {}).values(), given.get("additionalProperties"), given.get("items")]
+    below = [_mark(child, ruled) for child in children if isinstance(child, dict)]
+    if any(below) or given.get("x-kubernetes-validations"):
+        ruled.add(id(given))
+        return True
+    return False
+
+
+def _node_faults(given: Object, place: _Place, total: _Total, ruled: set[int]) -> list[FieldError]:
     faults = []
-    for child, below in _children(given, place):
-        faults += _node_faults(child, below, total)
+    for child, below in _children(given, place, ruled):
+        faults += _node_faults(child, below, total, ruled)
     return faults + _rules_faults(given, place, total)
 
 
