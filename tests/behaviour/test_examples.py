@@ -99,7 +99,9 @@ def test_a_report_goes_through_the_payload_store_and_the_second_one_comes_from_t
             runs.append(world.cluster.wait_run(namespace, name)["status"])
     assert [run["phase"] for run in runs] == ["Succeeded", "Succeeded"], runs
     assert runs[0]["output"]["report"] == runs[1]["output"]["report"]
-    assert runs[0]["output"]["downloaded"]["$bubuStorageRef"] == f"outputs/{namespace}/first-fetch/body.json"
+    body = world.cluster.get("StepRun", namespace, "first-fetch")["status"]["output"]["body"]
+    assert body["$bubuStorageRef"] == f"outputs/{namespace}/first-fetch/body.json"
+    assert body["$bubuStorageContentType"] == "text/plain"
     marks = [
         world.cluster.get("StepRun", namespace, f"{name}-summarize")["metadata"]["annotations"]
         for name in ("first", "second")
