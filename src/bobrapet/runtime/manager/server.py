@@ -7,7 +7,7 @@ import socket
 
 from aiohttp import web
 
-from bobrapet.runtime.internal.httpserver.server import runner, serve
+from bobrapet.runtime.internal.httpserver.server import runner, serve, stop
 from bobrapet.runtime.log.log import get_logger
 
 DRAIN = 10.0
@@ -54,7 +54,7 @@ class Server:
             self._serving.set()
             await asyncio.get_running_loop().create_future()
         finally:
-            await site.cleanup()
+            await stop(site)
 
     def __str__(self) -> str:
         return f"server {self.name}"

@@ -14,7 +14,7 @@ from aiohttp import web
 from bobrapet.runtime.certwatcher import CertWatcher
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import ControllerRuntimeError
-from bobrapet.runtime.internal.httpserver.server import listen, runner, serve
+from bobrapet.runtime.internal.httpserver.server import listen, runner, serve, stop
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.webhook.admission.http import MAX_BODY
 from bobrapet.runtime.webhook.admission.http import serve as serve_review
@@ -117,7 +117,7 @@ class Server:
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait([watching])
-            await site.cleanup()
+            await stop(site)
 
     async def started_check(self) -> None:
         """A readiness check: the server can be called, by TLS."""

@@ -17,9 +17,11 @@ from bobrapet.runtime.client.fake.client import ClientBuilder, FakeClient
 from bobrapet.runtime.client.interfaces import ignore_already_exists
 from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.client.patch import merge_from
+from bobrapet.runtime.clock import REAL_CLOCK, Clock, FakeClock
 from bobrapet.runtime.controller.controllerutil import set_controller_reference
 from bobrapet.runtime.controller.name import forget_names
 from bobrapet.runtime.errors import NotFound
+from bobrapet.runtime.leaderelection.fake import FakeLease, FakeLock
 from bobrapet.runtime.manager import ControllerManager
 from bobrapet.runtime.metrics.server import Options as MetricsOptions
 from bobrapet.runtime.reconcile import Request, Result
@@ -49,7 +51,7 @@ def fake() -> FakeClient:
     )
 
 
-async def new_manager(client: FakeClient, **options: Any) -> ControllerManager:
+async def new_manager(client: FakeClient, *, clock: Clock = REAL_CLOCK, **options: Any) -> ControllerManager:
     cluster_options = cluster.Options(
         rest=client.rest,
         mapper_provider=lambda rest: client.rest_mapper,
@@ -59,6 +61,7 @@ async def new_manager(client: FakeClient, **options: Any) -> ControllerManager:
     return await manager.new(
         None,
         manager.Options(cluster=cluster_options, metrics=MetricsOptions(bind_address="0"), **options),
+        clock=clock,
     )
 
 
@@ -165,3 +168,29 @@ async def test_a_reconciler_reads_its_own_writes() -> None:
     assert sorted(set(seen)) == list(range(len(set(seen))))
     assert len(set(seen)) >= 20
     assert [later for earlier, later in itertools.pairwise(seen) if later < earlier] == []
+
+
+@pytest.mark.parametrize("first", range(0, 160, 40))
+async def test_a_stop_at_any_moment_of_the_start_takes_no_time(first: int) -> None:
+    for turns in range(first, first + 40):
+        client = fake()
+        lock = FakeLock(FakeLease(), "me")
+        clock = FakeClock()
+        mgr = await new_manager(
+            client,
+            clock=clock,
+            leader_election=True,
+            leader_election_id="id",
+            leader_election_release_on_cancel=True,
+            leader_election_resource_lock_interface=lock,
+            health_probe_bind_address="127.0.0.1:0",
+        )
+        await controller_managed_by(mgr).for_(Widget).owns(Job).complete(JobMaker(mgr))
+        await client.create(Widget({"metadata": {"namespace": "ns", "name": "w"}}))
+        starting = asyncio.create_task(mgr.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        mgr.request_stop()
+        async with asyncio.timeout(10):  # virtual time stands still: whoever waits for a deadline waits for ever
+            await starting
+        forget_names()

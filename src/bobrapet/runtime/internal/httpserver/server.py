@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import Any
@@ -11,6 +12,8 @@ from aiohttp import web
 MAX_HEADER_BYTES = 1 << 20
 KEEP_ALIVE = 90.0
 HEADER_TIMEOUT = 32.0
+FAREWELL = 0.05
+"""Seconds between two looks for idle connections of a server that stops."""
 
 
 def listen(address: str) -> socket.socket:
@@ -37,3 +40,20 @@ async def serve(app_runner: web.AppRunner, sock: socket.socket, context: ssl.SSL
     """Begins to answer on a bound socket."""
     await app_runner.setup()
     await web.SockSite(app_runner, sock, ssl_context=context).start()
+
+
+async def stop(app_runner: web.AppRunner) -> None:
+    """Takes no more connections, answers the requests in flight as long as the runner's drain allows, closes all.
+
+    aiohttp sends idle connections away once. One whose TLS handshake ends after that is idle too, and would be waited
+    for until the drain is over; so they are sent away until none is left.
+    """
+    cleanup = asyncio.ensure_future(app_runner.cleanup())
+    try:
+        while not cleanup.done():
+            if app_runner.server is not None:
+                app_runner.server.pre_shutdown()
+            await asyncio.wait([cleanup], timeout=FAREWELL)
+    finally:
+        cleanup.cancel()
+    cleanup.result()

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from bobrapet.runtime.clock import REAL_CLOCK, Clock
 from bobrapet.runtime.errors import ControllerRuntimeError
-from bobrapet.runtime.internal.httpserver.server import listen, runner, serve
+from bobrapet.runtime.internal.httpserver.server import listen, runner, serve, stop
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.metrics.registry import REGISTRY
 
@@ -112,7 +112,7 @@ class Server:
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait([watching])
-            await site.cleanup()
+            await stop(site)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         now = self._clock.monotonic()
