@@ -84,6 +84,10 @@ def test_a_run_stands_in_the_line_of_the_limit_that_holds_it(reason: str, lines:
     assert glance.lines(waiting_run(reason, "Skipped")) == []
 
 
+def test_a_parallel_step_that_runs_while_branches_of_it_wait_stands_in_line_too() -> None:
+    assert set(glance.lines(waiting_run("StoryConcurrency", "Running"))) == {"story/a/etl", "everybody"}
+
+
 def test_a_run_without_queue_label_waits_in_the_default_queue() -> None:
     found = glance.waiting(waiting_run("QueueConcurrency"))
     assert found is not None
