@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bobrapet.sdk import Context, engram
@@ -13,12 +14,10 @@ from bobrapet.sdk import Context, engram
 def produce(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
     """A text, rows and a file, each of the size that was asked for."""
     size = int(input["size"])
-    file = Path(ctx.step.step_run)
-    file.write_bytes(b"f" * size)
-    try:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "file")
+        file.write_bytes(b"f" * size)
         handed = ctx.storage.upload(file) if ctx.storage.is_configured else None
-    finally:
-        file.unlink()
     return {"text": "x" * size, "rows": [{"id": n} for n in range(size // 10)], "size": size, "file": handed}
 
 
@@ -28,9 +27,8 @@ def consume(input: dict[str, Any], ctx: Context) -> dict[str, Any]:
     ctx.log.info("consuming", keys=sorted(input))
     found = {key: len(value) for key, value in input.items() if isinstance(value, str | list)}
     if input.get("file"):
-        target = Path(ctx.step.step_run)
-        found["file"] = ctx.storage.download(input["file"], target).stat().st_size
-        target.unlink()
+        with TemporaryDirectory() as folder:
+            found["file"] = ctx.storage.download(input["file"], Path(folder, "file")).stat().st_size
     return {"found": found, "kinds": {key: type(value).__name__ for key, value in input.items()}}
 
 

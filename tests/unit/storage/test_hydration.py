@@ -23,7 +23,10 @@ from bobrapet.storage import (
     hydrate,
 )
 
-ONCE = Retries(delays=())
+
+def once() -> Retries:
+    """One attempt. Its time begins here, so it is made where it is used."""
+    return Retries(delays=())
 
 
 def store_with(value: Any, path: str = "outputs/team-a/a/output.json") -> MemoryStore:
@@ -156,7 +159,7 @@ def test_what_is_no_payload_is_corrupt(data: bytes) -> None:
     store = MemoryStore()
     store.put("o/x.json", Body.of(data))
     with pytest.raises(PayloadCorrupt, match="is no payload"):
-        hydrate(reference("o/x.json"), store, retries=ONCE)
+        hydrate(reference("o/x.json"), store, retries=once())
 
 
 def test_payloads_of_other_writers_are_read_whatever_their_layout() -> None:
@@ -173,7 +176,7 @@ def test_changed_bytes_are_noticed() -> None:
     path = "outputs/team-a/a/output.json"
     store.objects[path] = store.objects[path].replace(b"10", b"99")
     with pytest.raises(PayloadCorrupt, match=r"expected sha256 [0-9a-f]{64}, found"):
-        hydrate(reference(), store, retries=ONCE)
+        hydrate(reference(), store, retries=once())
 
 
 def test_truncated_bytes_are_noticed() -> None:
@@ -181,7 +184,7 @@ def test_truncated_bytes_are_noticed() -> None:
     path = "outputs/team-a/a/output.json"
     store.objects[path] = store.objects[path][:50]
     with pytest.raises(PayloadCorrupt, match="ended after 50 of"):
-        hydrate(reference(), store, retries=ONCE)
+        hydrate(reference(), store, retries=once())
 
 
 def test_nothing_at_the_path_is_final() -> None:

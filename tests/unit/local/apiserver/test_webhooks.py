@@ -19,6 +19,7 @@ from aiohttp import web
 
 from bobrapet.local.apiserver import ApiServer, pki
 from bobrapet.runtime.envtest import Environment
+from bobrapet.runtime.envtest import Options as EnvironmentOptions
 from tests.unit.local.apiserver.builders import CRDS, MERGE, configmap, crd, widget
 from tests.unit.local.apiserver.conftest import Answer, Client, client_session
 
@@ -94,7 +95,8 @@ class _started:
             await self._server.start()
             self._session = client_session(self._server)
             return Client(self._server, self._session)
-        self._environment = Environment()
+        # Without controllers: one of them puts a ConfigMap into each namespace, which webhooks would be asked about.
+        self._environment = Environment(EnvironmentOptions(controllers=False))
         config = await asyncio.to_thread(self._environment.start)
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
