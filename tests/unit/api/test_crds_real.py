@@ -431,7 +431,7 @@ def objects_of_go() -> list[dict[str, Any]]:
 
 def test_objects_of_the_go_operator_survive_the_upgrade(server: Server) -> None:
     spec = {**BASES["Story"]["spec"], "pattern": "streaming"}
-    streaming = {**BASES["Story"], "metadata": {"name": "probe-of-the-upgrade"}, "spec": spec}
+    streaming = {**BASES["Story"], "metadata": {**BASES["Story"]["metadata"], "name": "probe"}, "spec": spec}
     path = server.path(streaming) + "?dryRun=All"
     _define(server, definitions_of_go(), lambda: server.call("POST", path, streaming)[0] == 422)
     stored = []
