@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from bobrapet.api import Engram, EngramTemplate, Impulse, ImpulseTemplate, Story, StoryRun, Transport, labels
+from bobrapet.engine.steprun.observed import attempt_of
 from bobrapet.reconcilers import glance, indexes
-from bobrapet.reconcilers.builtin import JOB_NAME_LABEL
+from bobrapet.reconcilers.builtin import JOB_NAME_LABEL, Job
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun, RawStoryTrigger
 from bobrapet.reconcilers.references import engram_keys, story_keys, transport_names
-from bobrapet.runtime.client.interfaces import Reader
+from bobrapet.runtime.client.interfaces import Reader, get_or_none
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata, Unstructured
 from bobrapet.runtime.reconcile import Request
 
@@ -56,6 +57,18 @@ class WakeUps:
         engrams = await self._engrams_of(template)
         found = [request for engram in engrams for request in await self.runs_of_engram(engram)]
         return list(dict.fromkeys(found))
+
+    async def step_of_new_job(self, job: Job) -> list[Request]:
+        """The StepRun of a Job that shows up after the news that made it superfluous: the step has ended, or is at
+        another attempt. Its pass could not delete what the cache did not show; of any other Job it has nothing to
+        learn."""
+        key = ObjectKey.of(job)
+        step = await get_or_none(self._reader, RawStepRun, key)
+        if step is None:
+            return []
+        number = attempt_of(job.object, ()).number
+        is_expected = number is None or number == step.get("status", "retries", default=0)
+        return [] if is_expected and glance.final_mark(step) is None else [Request(*key)]
 
     async def steps_of_run(self, run: Unstructured) -> list[Request]:
         """Steps that go on: one may have been looked at before the cache showed the run that it belongs to."""

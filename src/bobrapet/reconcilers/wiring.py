@@ -157,6 +157,7 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
         controller_managed_by(manager)
         .for_(RawStepRun, Funcs(update=lambda event: not operator.echoes.is_echo(event)))
         .owns(Job, Funcs(create=watches.own_creation, update=watches.attempt_changed))
+        .watches(Job, enqueue_requests_from_map_func(wake.step_of_new_job), appears)
         .watches(
             Pod,
             enqueue_requests_from_map_func(wakeups.step_of_pod),

@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 
-from bobrapet.reconcilers import watches
+from bobrapet.api import labels
+from bobrapet.reconcilers import wakeups, watches
 from bobrapet.reconcilers.builtin import Job, Pod
 from bobrapet.reconcilers.echoes import MOST, Echoes
 from bobrapet.reconcilers.glance import RawStepRun
+from bobrapet.runtime.client.object import ObjectKey
+from bobrapet.runtime.errors import NotFound
 from bobrapet.runtime.event import CreateEvent, UpdateEvent
+from bobrapet.runtime.reconcile import Request
 
 Object = dict[str, Any]
+FINAL = {"type": "Finalized", "status": "True", "reason": "Timeout"}
 
 
 def job(resource_version: str, **status: Any) -> Any:
@@ -25,6 +30,18 @@ def pod(**status: Any) -> Any:
 
 def steprun(resource_version: str, uid: str = "u") -> Any:
     return RawStepRun({"metadata": {"name": "s", "uid": uid, "resourceVersion": resource_version}})
+
+
+class Shelf:
+    """A reader of one object."""
+
+    def __init__(self, obj: Any) -> None:
+        self._obj = obj
+
+    async def get(self, _cls: Any, key: ObjectKey, **_: Any) -> Any:
+        if key != ObjectKey.of(self._obj):
+            raise NotFound(f"{key} is not there")
+        return self._obj
 
 
 def test_a_job_that_counts_its_pods_wakes_no_step() -> None:
@@ -41,6 +58,25 @@ def test_a_job_that_is_being_deleted_wakes_its_step() -> None:
     gone = job("2")
     gone.object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert watches.attempt_changed(UpdateEvent(job("1"), gone))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status", "wakes"),
+    [
+        ("0", {"phase": "Running"}, False),
+        ("1", {"phase": "Running", "retries": 1}, False),
+        ("0", {"phase": "Pending", "retries": 1}, True),  # the Job of an attempt that is over
+        ("1", {"phase": "Timeout", "retries": 1, "conditions": [FINAL]}, True),
+    ],
+)
+async def test_a_job_wakes_the_step_that_ended_or_went_on_before_the_cache_showed_it(
+    attempt: str, status: Object, wakes: bool
+) -> None:
+    reader: Any = Shelf(RawStepRun({"metadata": {"name": "j", "namespace": "a"}, "status": status}))
+    new = Job({"metadata": {"name": "j", "namespace": "a", "annotations": {labels.ANNOTATION_ATTEMPT: attempt}}})
+    assert await wakeups.WakeUps(reader).step_of_new_job(new) == ([Request("a", "j")] if wakes else [])
+    unknown = Job({"metadata": {"name": "k", "namespace": "a"}})
+    assert await wakeups.WakeUps(reader).step_of_new_job(unknown) == []
 
 
 def test_a_new_pod_wakes_its_step_only_if_it_cannot_run_or_has_ended() -> None:
