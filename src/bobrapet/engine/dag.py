@@ -334,12 +334,17 @@ class Pass(Work):
             state = State(Phase.PENDING, started_at=since, until=since + settings.timeout.value)
         assert state.until is not None
         told = WaitsForReference(kind, name, state.until)
-        if self.now >= state.until:
+        is_due = self.now >= state.until
+        if is_due and self.snapshot.authoritative:
             self.record(node.name, state)
             self.fail(node.name, "ReferenceNotFound", f'{kind} "{name}" does not exist')
             return
+        if is_due:
+            # The time may have passed in a queue, and the cache be that of an operator that just began.
+            self.needs_confirmation = True
+        else:
+            self.wakes.append(Wake(state.until, f'step {node.name} fails without {kind} "{name}"'))
         self.record(node.name, replace(state, reason="ReferenceNotFound", message=f'{kind} "{name}" does not exist'))
-        self.wakes.append(Wake(state.until, f'step {node.name} fails without {kind} "{name}"'))
         self.reasons[node.name] = told
 
     # Starting, within limits

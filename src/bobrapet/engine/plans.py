@@ -178,6 +178,10 @@ class StepPlan:
     """The Job that should be there is not in the cache: read StepRun and Job from the API server, set
     `StepSnapshot.step`, and `job` or `job_confirmed_absent`, and plan again. Nothing else is set."""
 
+    confirm_references: bool = False
+    """The step would fail for want of something that the cache does not show: read Story, Engram and EngramTemplate
+    from the API server, set them and `StepSnapshot.references_confirmed`, and plan again. Nothing else is set."""
+
     load: tuple[Mapping[str, Any], ...] = ()
     """As in `RunPlan.load`, but nothing else is set."""
 
@@ -224,7 +228,13 @@ class StepPlan:
     @property
     def is_question(self) -> bool:
         """Whether the engine only asks for something that it needs to know first."""
-        return self.confirm_job or bool(self.load) or bool(self.look_for) or self.cache_read is not None
+        return (
+            self.confirm_job
+            or self.confirm_references
+            or bool(self.load)
+            or bool(self.look_for)
+            or self.cache_read is not None
+        )
 
     def wait_seconds(self, now: datetime) -> float | None:
         """Seconds until `wake_at`, never negative; None when no clock decides."""

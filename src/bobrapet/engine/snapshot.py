@@ -84,7 +84,8 @@ class RunSnapshot:
     can_materialize: bool = False
     """Whether a component may evaluate templates over offloaded data: `templating.materialize-engram` is usable."""
     authoritative: bool = False
-    """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`)."""
+    """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`), and so was
+    what the cache does not show of the Engrams, EngramTemplates and Stories that the steps name."""
     lagging: frozenset[str] = frozenset()
     """With `authoritative`: children that are gone, but that the cache still shows. A later plan on cached objects
     would take them for children of its own, since names come again."""
@@ -108,6 +109,8 @@ class StepSnapshot:
     """The Job with the StepRun's name and namespace, as JSON object."""
     job_confirmed_absent: bool = False
     """Whether an authoritative read just found no such Job (asked for by `StepPlan.confirm_job`)."""
+    references_confirmed: bool = False
+    """Whether Story, Engram and EngramTemplate were just read from the API server (`StepPlan.confirm_references`)."""
     pods: Sequence[Mapping[str, Any]] = ()
     """Pods with the label `bubustack.io/steprun` of this StepRun, of any attempt, as JSON objects."""
     grants: Sequence[ReferenceGrant] = ()

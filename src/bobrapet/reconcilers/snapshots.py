@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 
 async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False) -> RunSnapshot:
-    """`live`: the run's children come from the API server, since the plan must not be wrong about what exists."""
+    """`live`: the run's children come from the API server, since the plan must not be wrong about what exists; so does
+    what the cache does not show of the objects that the Story names."""
     namespace, name = run.metadata.namespace or "", run.metadata.name or ""
     config = operator.config()
     story = await _referenced(operator.client, Story, run.spec.story_ref.key(namespace))
@@ -45,11 +47,10 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
     step_runs, child_runs = _by_name(steps.items), _by_name(children.items)
     if live:
         await _add_foreign(operator.live, run, step_runs, child_runs)
-    engrams = await _all(operator.client, Engram, engram_keys(story) if story else ())
-    templates = await _all(
-        operator.client, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()}
-    )
-    stories = await _all(operator.client, Story, story_keys(story) if story else ())
+    readers = (operator.client, operator.live) if live else (operator.client,)
+    engrams = await _all(readers, Engram, engram_keys(story) if story else ())
+    templates = await _all(readers, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()})
+    stories = await _all(readers, Story, story_keys(story) if story else ())
     return RunSnapshot(
         run=run,
         story=story,
@@ -72,11 +73,7 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
     namespace, name = step.metadata.namespace or "", step.metadata.name or ""
     run_key = step.spec.story_run_ref.key(namespace)
     run = await _referenced(client, StoryRun, run_key)
-    run_namespace = run.metadata.namespace if run else namespace
-    story = await _referenced(client, Story, run.spec.story_ref.key(run_namespace)) if run else None
-    reference = step.spec.engram_ref
-    engram = await _referenced(client, Engram, reference.key(namespace)) if reference else None
-    template = await _referenced(client, EngramTemplate, engram.spec.template_ref.name) if engram else None
+    story, engram, template = await _definitions(client, step, run)
     siblings = await client.list(StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: run_key})
     run_name = step.spec.story_run_ref.name
     children = await client.list(StoryRun, namespace=namespace, fields={indexes.STORYRUN_PARENT: run_name})
@@ -96,6 +93,23 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
         config=operator.config(),
         has_cache=operator.outputs is not None,
     )
+
+
+async def with_confirmed_references(operator: Operator, snapshot: StepSnapshot) -> StepSnapshot:
+    """The snapshot with Story, Engram and EngramTemplate as the API server has them."""
+    story, engram, template = await _definitions(operator.live, snapshot.step, snapshot.run)
+    return dataclasses.replace(snapshot, story=story, engram=engram, template=template, references_confirmed=True)
+
+
+async def _definitions(
+    reader: Reader, step: StepRun, run: StoryRun | None
+) -> tuple[Story | None, Engram | None, EngramTemplate | None]:
+    """What says how a step is executed; None for what is not there."""
+    story = await _referenced(reader, Story, run.spec.story_ref.key(run.metadata.namespace)) if run else None
+    reference = step.spec.engram_ref
+    engram = await _referenced(reader, Engram, reference.key(step.metadata.namespace)) if reference else None
+    template = await _referenced(reader, EngramTemplate, engram.spec.template_ref.name) if engram else None
+    return story, engram, template
 
 
 async def _add_foreign(reader: Reader, run: StoryRun, steps: dict[str, StepRun], children: dict[str, StoryRun]) -> None:
@@ -139,10 +153,15 @@ async def _referenced(reader: Reader, kind: type[T], key: str) -> T | None:
     return await get_or_none(reader, kind, ObjectKey.parse(key))
 
 
-async def _all(reader: Reader, kind: type[T], keys: Iterable[str]) -> Mapping[str, T]:
-    wanted = sorted(set(keys))
-    found = await asyncio.gather(*(_referenced(reader, kind, key) for key in wanted))
-    return {key: obj for key, obj in zip(wanted, found, strict=True) if obj is not None}
+async def _all(readers: Iterable[Reader], kind: type[T], keys: Iterable[str]) -> Mapping[str, T]:
+    """The objects by key, each from the first reader that has it."""
+    missing = sorted(set(keys))
+    found: dict[str, T] = {}
+    for reader in readers:
+        objects = await asyncio.gather(*(_referenced(reader, kind, key) for key in missing))
+        found |= {key: obj for key, obj in zip(missing, objects, strict=True) if obj is not None}
+        missing = [key for key in missing if key not in found]
+    return found
 
 
 def _by_name(items: Iterable[Any]) -> dict[str, Any]:

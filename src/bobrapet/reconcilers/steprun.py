@@ -14,7 +14,7 @@ from bobrapet.reconcilers.builtin import Job, Secret
 from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
-from bobrapet.reconcilers.snapshots import step_snapshot
+from bobrapet.reconcilers.snapshots import step_snapshot, with_confirmed_references
 from bobrapet.reconcilers.storagesecret import StorageSecrets
 from bobrapet.runtime.client.interfaces import get_or_none
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
@@ -103,6 +103,8 @@ class StepRunReconciler:
             return dataclasses.replace(
                 snapshot, step=fresh, job=job.object if job is not None else None, job_confirmed_absent=job is None
             )
+        if plan.confirm_references:
+            return await with_confirmed_references(self._operator, snapshot)
         if plan.look_for:
             found = {
                 name: await get_or_none(self._operator.live, SecretMetadata, ObjectKey(namespace, name)) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bobrapet.api import StepRun
 from bobrapet.engine.reasons import Ended, WaitsFor
 from bobrapet.engine.run import plan
+from bobrapet.engine.snapshot import Occupancy
 from tests.unit.engine.world import MINUTE, World, engram, step, story
 
 
@@ -214,6 +216,20 @@ def test_b19_a_missing_engram_holds_its_step_visibly_and_fails_it_after_its_time
     world.engrams.clear()
     world.reconcile()
     world.at(5 * MINUTE).reconcile()
+    assert world.state("a") == "Failed/ReferenceNotFound"
+
+
+def test_a_step_that_stood_in_line_for_long_fails_without_its_engram_only_after_an_authoritative_look() -> None:
+    world = World(story("a", policy={"timeouts": {"step": "5m"}}), config={"storyrun.global-concurrency": "1"})
+    world.occupancy = Occupancy(total=1)
+    world.reconcile()
+    assert world.state("a") == "Pending/GlobalConcurrency"
+    world.at(6 * MINUTE).occupancy = Occupancy()
+    unseen = replace(world.snapshot(), engrams={})  # a new operator, whose cache does not show the Engram yet
+    assert plan(unseen, world.now).confirm
+    found = plan(world.snapshot(authoritative=True), world.now)
+    assert [item.metadata.name for item in found.starts] == ["r1-a"]
+    world.apply(plan(replace(unseen, authoritative=True), world.now))
     assert world.state("a") == "Failed/ReferenceNotFound"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -531,6 +532,32 @@ def test_a_missing_engram_is_told_in_an_event_once() -> None:
     world.engrams.clear()
     world.reconcile_step("a")
     assert (world.step_ready("a"), world.events.count(("Warning", "ReferenceNotFound"))) == ("ReferenceNotFound", 1)
+
+
+@pytest.mark.parametrize("kind", ["engrams", "templates"])
+def test_a_missing_reference_fails_the_step_only_after_an_authoritative_look(kind: str) -> None:
+    from bobrapet.engine.steprun import plan
+
+    world = World(story("a", policy={"timeouts": {"step": "5m"}}))
+    world.reconcile()
+    world.at(6 * MINUTE)
+    unseen = replace(world.step_snapshot("a"), template=None, **({"engram": None} if kind == "engrams" else {}))
+    asked = plan(unseen, world.now)
+    assert (asked.confirm_references, asked.is_question, asked.writes) == (True, True, 0)
+    assert plan(world.step_snapshot("a", references_confirmed=True), world.now).start is not None
+    getattr(world, kind).clear()
+    world.reconcile_step("a")
+    assert world.final("a") == "Failed"
+
+
+def test_a_step_that_its_story_does_not_have_fails_only_after_an_authoritative_look() -> None:
+    from bobrapet.engine.steprun import plan
+
+    world = World(story("a"))
+    world.reconcile()
+    older = replace(world.step_snapshot("a"), story=story("b"))
+    assert plan(older, world.now).confirm_references
+    assert plan(replace(older, references_confirmed=True), world.now).status["status"]["phase"] == "Failed"
 
 
 @pytest.mark.spec("workloads-41")

@@ -301,7 +301,10 @@ class World:
     def plan_step(self, name: str, **more: Any) -> StepPlan:
         found = plan_step(self.step_snapshot(name, **more), self.now)
         if found.confirm_job:
-            found = plan_step(self.step_snapshot(name, job_confirmed_absent=True, **more), self.now)
+            more["job_confirmed_absent"] = True
+            found = plan_step(self.step_snapshot(name, **more), self.now)
+        if found.confirm_references:
+            found = plan_step(self.step_snapshot(name, references_confirmed=True, **more), self.now)
         return found
 
     def apply_step(self, name: str, found: StepPlan) -> StepPlan:

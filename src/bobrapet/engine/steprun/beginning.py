@@ -56,6 +56,8 @@ class Beginning(StepPass):
             return self._wait(WaitsForReference("Story", snapshot.run.spec.story_ref.name))
         for_others = materialize.is_materialize(self._step)
         if self._definition is None and not for_others:
+            if not snapshot.references_confirmed:
+                return StepPlan(confirm_references=True)  # the StepRun may be newer than the Story in the cache
             return self.fail(
                 "InvalidConfiguration",
                 f'Story "{snapshot.story.metadata.name}" has no step "{self._step.spec.step_id}" any more',
@@ -167,6 +169,8 @@ class Beginning(StepPass):
         """A referenced object is missing: told at once, failed after the step's timeout (decision 4)."""
         until = self._patience()
         if self._now >= until:
+            if not self._snapshot.references_confirmed:
+                return StepPlan(confirm_references=True)
             return self.fail(reason, f'{kind} "{name}" does not exist', event=reason)
         message = f"{kind} '{name}' not found"
         events: tuple[Event, ...] = ()
