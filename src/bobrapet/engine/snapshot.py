@@ -85,7 +85,7 @@ class RunSnapshot:
     """Whether a component may evaluate templates over offloaded data: `templating.materialize-engram` is usable."""
     authoritative: bool = False
     """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`), and so was
-    what the cache does not show of the Engrams, EngramTemplates and Stories that the steps name."""
+    what the cache does not show of the Story and of the Engrams, EngramTemplates and Stories that its steps name."""
     lagging: frozenset[str] = frozenset()
     """With `authoritative`: children that are gone, but that the cache still shows. A later plan on cached objects
     would take them for children of its own, since names come again."""

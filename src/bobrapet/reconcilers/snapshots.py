@@ -23,11 +23,13 @@ T = TypeVar("T")
 
 
 async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False) -> RunSnapshot:
-    """`live`: the run's children come from the API server, since the plan must not be wrong about what exists; so does
-    what the cache does not show of the objects that the Story names."""
+    """`live`: the run's children come from the API server, since the plan must not be wrong about what exists; so do
+    the Story and the objects that it names, where the cache does not show them."""
     namespace, name = run.metadata.namespace or "", run.metadata.name or ""
     config = operator.config()
-    story = await _referenced(operator.client, Story, run.spec.story_ref.key(namespace))
+    readers = (operator.client, operator.live) if live else (operator.client,)
+    named = run.spec.story_ref.key(namespace)
+    story = (await _all(readers, Story, [named])).get(named)
     steps = await operator.client.list(
         StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: f"{namespace}/{name}"}
     )
@@ -47,7 +49,6 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
     step_runs, child_runs = _by_name(steps.items), _by_name(children.items)
     if live:
         await _add_foreign(operator.live, run, step_runs, child_runs)
-    readers = (operator.client, operator.live) if live else (operator.client,)
     engrams = await _all(readers, Engram, engram_keys(story) if story else ())
     templates = await _all(readers, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()})
     stories = await _all(readers, Story, story_keys(story) if story else ())

@@ -15,6 +15,7 @@ from bobrapet.api import StepRun, StoryRun, labels
 from bobrapet.reconcilers.apply import PARALLEL_WRITES, merge_patch
 from bobrapet.reconcilers.builtin import Job, Role, Secret, ServiceAccount
 from bobrapet.reconcilers.identity import ForeignIdentity
+from bobrapet.reconcilers.snapshots import run_snapshot
 from bobrapet.reconcilers.storyrun import StoryRunReconciler
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, RequestEntityTooLarge
@@ -55,6 +56,17 @@ async def test_a_run_succeeds_with_its_output() -> None:
     run = await world.run()
     assert (run.status.phase, run.status.output) == ("Succeeded", {"n": 1})
     assert world.wake_at is None or world.wake_at > world.clock.now()
+
+
+async def test_an_authoritative_look_finds_what_the_cache_does_not_show_yet() -> None:
+    world = one_step()
+    blind = dataclasses.replace(world.operator, client=World().client)  # the cache of an operator that just began
+    run = await world.run()
+    cached = await run_snapshot(blind, run)
+    assert (cached.story, cached.engrams) == (None, {})
+    found = await run_snapshot(blind, run, live=True)
+    assert found.story is not None
+    assert (list(found.engrams), list(found.templates)) == ([f"{NAMESPACE}/http"], ["http"])
 
 
 async def test_a_one_step_run_costs_at_most_eight_writes_events_included() -> None:
