@@ -11,7 +11,7 @@ from typing import Any, Final
 from bobrapet.api import Engram, EngramTemplate, Impulse, ImpulseTemplate, Story, StoryRun, Transport, labels
 from bobrapet.engine.steprun.observed import attempt_of
 from bobrapet.reconcilers import glance, indexes
-from bobrapet.reconcilers.builtin import JOB_NAME_LABEL, Job
+from bobrapet.reconcilers.builtin import JOB_NAME_LABEL
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun, RawStoryTrigger
 from bobrapet.reconcilers.references import engram_keys, story_keys, transport_names
 from bobrapet.runtime.client.interfaces import Reader, get_or_none
@@ -58,7 +58,7 @@ class WakeUps:
         found = [request for engram in engrams for request in await self.runs_of_engram(engram)]
         return list(dict.fromkeys(found))
 
-    async def step_of_new_job(self, job: Job) -> list[Request]:
+    async def step_of_new_job(self, job: Unstructured) -> list[Request]:
         """The StepRun of a Job that shows up after the news that made it superfluous: the step has ended, or is at
         another attempt. Its pass could not delete what the cache did not show; of any other Job it has nothing to
         learn."""
