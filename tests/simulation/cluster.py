@@ -56,6 +56,8 @@ class Server:
         self.version = 0
         self.objects: dict[str, dict[ObjectKey, Object]] = {}
         self.log: dict[str, list[Change]] = {}
+        self.deleted: set[str] = set()
+        """Uids of what is gone."""
         self.check: Callable[[str, Object | None, Object], None] = lambda kind, old, new: None
         """Called before a change is stored; raises `Broken` when it must not be."""
         self.broken: Exception | None = None
@@ -102,6 +104,7 @@ class Server:
         if uid is not None and old["metadata"]["uid"] != uid:
             raise Conflict(f"{kind} {key} is another object")
         del self.of(kind)[key]
+        self.deleted.add(old["metadata"]["uid"])
         self.version += 1
         gone = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.version)}}
         self._note(kind, gone, is_deleted=True)

@@ -150,6 +150,8 @@ class Simulation:
 
     def _choices(self) -> list[tuple[float, str, Callable[[], Any]]]:
         """What may happen now, with weights."""
+        if self.random.random() < 0.1:
+            self.server.collect()  # first: what is offered below must still be there
         found: list[tuple[float, str, Callable[[], Any]]] = []
         calls = [(process, call) for process in self.processes for call in process.wire.calls]
         if calls:
@@ -177,8 +179,6 @@ class Simulation:
             found.append((0.6, "", lambda: self.clock.advance(self.random.choice([0.01, 0.3, 1.0, 3.0]))))
         if self.case.cancels and not self.is_quiet:
             found.append((0.05, "", self._cancel))
-        if self.random.random() < 0.1:
-            self.server.collect()
         return found
 
     async def _let_time_pass(self) -> None:
@@ -449,8 +449,10 @@ class Simulation:
         """A StepRun is created only when the truth says that what it needs has ended."""
         run_name = new["spec"]["storyRunRef"]["name"]
         run = self.server.get("StoryRun", run_name)
+        if new["metadata"]["ownerReferences"][0]["uid"] in self.server.deleted:
+            return  # somebody deleted the run while the request was on its way; the StepRun is collected with it
         if run is None:
-            raise Broken(f"{name} starts in a run that is gone")
+            raise Broken(f"{name} starts in a run that never was")
         status = run.get("status") or {}
         if not status.get("phase") or Phase(status["phase"]).is_terminal:
             raise Broken(f"{name} starts in a run that is {status.get('phase')}")
