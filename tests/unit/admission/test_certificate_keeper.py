@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from bobrapet.api import Story
 from bobrapet.api.crds import crd_manifests
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
-from bobrapet.runtime.clock import REAL_CLOCK
+from bobrapet.runtime.clock import REAL_CLOCK, RealClock
 from bobrapet.runtime.envtest import Environment, Options, PortLease, install_crds
 from bobrapet.runtime.errors import ApiError
 from bobrapet.runtime.rest.client import RestClient
@@ -32,7 +32,11 @@ PREFIX = "bobrapet-"
 SECRET = certificates.secret_name(PREFIX)
 Secret = Unstructured.of("v1", "Secret")
 Namespace = Unstructured.of("v1", "Namespace")
+ConfigMap = Unstructured.of("v1", "ConfigMap")
 StoryObject = Unstructured.of(Story.API_VERSION, Story.KIND)
+
+PATIENCE = 300
+"""Seconds after which a test gives up. Nothing here is judged by time; this only ends what would never end."""
 
 
 @pytest.fixture(scope="module")
@@ -174,47 +178,123 @@ async def test_an_empty_secret_of_cert_manager_is_waited_for(
     await ours.close()
 
 
+class _Calendar(RealClock):
+    """Real, but for the date, which the test moves: renewals happen when it says, however slow the machine is."""
+
+    def __init__(self, today: datetime) -> None:
+        self.today = today
+
+    def now(self) -> datetime:
+        return self.today
+
+
 @pytest.mark.real
+@pytest.mark.timeout(PATIENCE)
 async def test_certificates_are_renewed_under_load_and_no_request_is_lost(
     environment: Environment, client: ApiClient, namespace: str
 ) -> None:
-    """Two replicas renew every few seconds while the API server calls the webhooks of one of them without a pause."""
-    policy = Policy(lifetime=timedelta(seconds=6), settle=timedelta(seconds=1))
-    renewals = 2
+    """Two replicas renew twice, while the API server calls the webhooks of one of them without a pause.
+
+    The replicas live in the past, so that the API server, which does not, finds each of the three certificates valid.
+    """
+    long, short = Policy(lifetime=timedelta(days=90)), Policy(lifetime=timedelta(days=36))
+    begin = datetime.now(UTC) - timedelta(days=87)  # the second is issued on day 60, the third on day 84
+    calendar = _Calendar(begin)
     with PortLease() as ports:
         port = ports.take()
-        options = manager.Options(
-            webhook_self_signed=True, webhook_port=port, config_namespace=namespace, leader_election_namespace=namespace
-        )
         async with configurations(client, f"https://localhost:{port}"):
-            keepers = [
-                keeper(environment.config, namespace, policy=policy, period=timedelta(seconds=0.2)) for _ in range(2)
-            ]
-            await asyncio.gather(*(each.look() for each in keepers))
+            serving = keeper(environment.config, namespace, policy=long, clock=calendar)
+            other = keeper(environment.config, namespace, policy=short, clock=calendar)
+            await serving.look()
+            options = manager.Options(
+                webhook_context=serving.context, webhook_port=port, webhook_host="localhost", config_namespace=namespace
+            )
             operator = await manager.build(environment.config, options)
-            server = operator.get_webhook_server()
-            server.options = type(server.options)(port=port, context=keepers[0].context)
-            running = [asyncio.create_task(operator.start()), *(asyncio.create_task(each.start()) for each in keepers)]
+            running = asyncio.create_task(operator.start())
             try:
-                async with asyncio.timeout(40):
-                    await server.ready()
-                    await _called(client)
-                    shown = {served(keepers[0].context)}
-                    answered = 0
-                    while len(shown) <= renewals:
-                        await asyncio.gather(*(_default(client) for _ in range(4)))
-                        answered += 4
-                        shown.add(served(keepers[0].context))
-                assert answered > 100
-                assert served(keepers[1].context) in shown
+                await operator.get_webhook_server().ready()
+                await _called(client)
+                async with _Load(client) as load:
+                    shown = [served(serving.context)]
+                    for day in (60, 84):
+                        calendar.today = begin + timedelta(days=day, minutes=1)
+                        await other.look()
+                        await serving.look()
+                        assert served(serving.context) == shown[-1], "used before it was trusted"
+                        await _api_server_follows(client, f"{namespace}-{day}")
+                        await load.goes_on()
+                        calendar.today += timedelta(minutes=2)
+                        await other.look()
+                        await serving.look()
+                        shown.append(served(serving.context))
+                        assert served(other.context) == shown[-1]
+                        await load.goes_on()
+                assert len(set(shown)) == 3
             finally:
                 operator.request_stop()
-                await running[0]
-                for task in running[1:]:
-                    task.cancel()
-                await asyncio.wait(running)
-                for each in keepers:
+                await running
+                for each in (serving, other):
                     await each.close()
+
+
+class _Load:
+    """Requests that need the webhooks, without a pause. The first that fails is raised at the end of the block."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self._answered = 0
+        self._progress = asyncio.Condition()
+
+    async def __aenter__(self) -> _Load:
+        self._group = asyncio.TaskGroup()
+        await self._group.__aenter__()
+        self._callers = [self._group.create_task(self._call()) for _ in range(4)]
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        for each in self._callers:
+            each.cancel()
+        await self._group.__aexit__(*raised)
+
+    async def goes_on(self) -> None:
+        """Returns when more requests were answered that began after this call."""
+        target = self._answered + 4 * len(self._callers)
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._answered >= target)
+
+    async def _call(self) -> None:
+        while True:
+            assert await _default(self._client)
+            async with self._progress:
+                self._answered += 1
+                self._progress.notify_all()
+
+
+async def _api_server_follows(client: ApiClient, mark: str) -> None:
+    """Returns when the API server acts on the webhook configurations as they are now.
+
+    It learns of them in order, one kind beside the other. So a newer one is made of each kind, whose webhook nobody
+    answers; once requests fail because of it, the API server knows all that was written before.
+    """
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        label = {"follows": f"{kind[:8].lower()}-{mark}"}
+        hook = {
+            "name": "nobody.answers.example",
+            "clientConfig": {"url": "https://localhost:1"},
+            "rules": rules,
+            "objectSelector": {"matchLabels": label},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        cls = Unstructured.of("admissionregistration.k8s.io/v1", kind)
+        made = await client.create(cls({"metadata": {"name": label["follows"]}, "webhooks": [hook]}))
+        probe = ConfigMap({"metadata": {"generateName": "probe-", "namespace": "default", "labels": label}})
+        try:
+            while "nobody.answers.example" not in await _refusal(client, probe):
+                pass
+        finally:
+            await client.delete(made)
 
 
 async def _default(client: ApiClient) -> bool:
@@ -233,3 +313,11 @@ async def _called(client: ApiClient) -> None:
         except ApiError:
             pass
         await asyncio.sleep(0.05)
+
+
+async def _refusal(client: ApiClient, given: Unstructured) -> str:
+    try:
+        await client.create(given, dry_run=True)
+    except ApiError as error:
+        return str(error)
+    return ""

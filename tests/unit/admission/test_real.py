@@ -48,7 +48,7 @@ async def test_a_real_api_server_is_answered(environment: Environment, tmp_path:
         operator = await manager.build(config, options)
         running = asyncio.create_task(operator.start())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await operator.get_webhook_server().ready()
             await install_webhooks(config, serving, webhook_configurations(Service()))
             listening = RestClient(config, warning_handler=lambda warning: heard.append(str(warning)))
@@ -75,7 +75,7 @@ async def test_a_real_api_server_is_answered(environment: Environment, tmp_path:
 async def _stored_with_defaults(client: ApiClient) -> Unstructured:
     """Webhooks count from a moment after their creation on."""
     given = StoryObject(story("name: a, execution: {}", name="good", namespace="default"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             answered = await client.create(given, dry_run=True)
             if "retry" in answered.object["spec"]["steps"][0]["execution"]:

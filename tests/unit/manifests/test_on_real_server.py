@@ -49,7 +49,7 @@ def installed(kubeconfig: Path) -> Path:
     apply(kubeconfig, "-k", str(MANIFESTS / "default"))
     with Cluster(kubeconfig) as cluster:  # discovery must know the kinds before objects of them are applied
         for name in ("stories.bubustack.io", "storyruns.runs.bubustack.io"):
-            kubectl(kubeconfig, "wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+            kubectl(kubeconfig, "wait", "--for=condition=Established", f"crd/{name}", "--timeout=100s")
         assert cluster.find("Namespace", "", "bobrapet-system")
     return kubeconfig
 
@@ -94,7 +94,7 @@ def test_optional_overlays_are_applied_without_a_warning(installed: Path) -> Non
     apply(installed, "-f", "-", stdin=yaml.safe_dump_all(foreign_kinds()))
     for group, kinds in FOREIGN.items():
         for plural in kinds.values():
-            kubectl(installed, "wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=30s")
+            kubectl(installed, "wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=100s")
     apply(
         installed,
         "-f",

@@ -62,7 +62,7 @@ class Cluster:
     async def until(self, cls: type[Any], name: str, holds: Callable[[Any], bool]) -> Any:
         """Waits, by a watch, until the object is there and `holds` of it."""
         namespace = NAMESPACE if getattr(cls, "NAMESPACED", True) else None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             listed = await self.client.list(cls, namespace=namespace)
             for obj in listed:
                 if obj.metadata.name == name and holds(obj):

@@ -11,7 +11,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.reconcilers.builtin import Job
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
+from bobrapet.runtime.envtest import PortLease
 from bobrapet.runtime.envtest.crd import install_crds
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
@@ -33,6 +34,10 @@ from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, story
 ConfigMap = Unstructured.of("v1", "ConfigMap")
 Lease = Unstructured.of("coordination.k8s.io/v1", "Lease")
 Namespace = Unstructured.of("v1", "Namespace")
+
+
+PATIENCE = 100
+"""Seconds after which a test gives up; nothing is judged by time."""
 
 
 class Server:
@@ -63,6 +68,12 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await api.stop()
 
 
+@pytest.fixture
+def ports() -> Iterator[PortLease]:
+    with PortLease() as lease:
+        yield lease
+
+
 async def start(*flags: str, **environ: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -76,7 +87,7 @@ async def start(*flags: str, **environ: str) -> asyncio.subprocess.Process:
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         _, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, err.decode()
@@ -84,17 +95,15 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
 
 async def line_with(process: asyncio.subprocess.Process, text: str) -> None:
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while line := await process.stderr.readline():
             if text in line.decode():
                 return
     raise AssertionError(f"the manager ended without saying {text!r}")
 
 
-async def test_it_runs_stories_answers_probes_and_ends_with_zero_on_sigterm(server: Server) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+async def test_it_runs_stories_answers_probes_and_ends_with_zero_on_sigterm(server: Server, ports: PortLease) -> None:
+    address = f"127.0.0.1:{ports.take()}"
     process = await start("--kubeconfig", str(server.kubeconfig), f"--health-probe-bind-address={address}")
     await line_with(process, "starting manager")
     await server.client.create(Namespace({"metadata": {"name": NAMESPACE}}))
@@ -103,13 +112,13 @@ async def test_it_runs_stories_answers_probes_and_ends_with_zero_on_sigterm(serv
         await server.client.create(obj)
     run = StoryRun.model_validate(storyrun())
     run.metadata.uid = None
-    async with asyncio.timeout(30), server.client.watch(Job, namespace=NAMESPACE) as events:
+    async with asyncio.timeout(PATIENCE), server.client.watch(Job, namespace=NAMESPACE) as events:
         await server.client.create(run)
         async for event in events:
             assert event.object.metadata.name == "run1-fetch"
             break
     for path in ("healthz", "readyz"):
-        answer = await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/{path}", timeout=5)
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"http://{address}/{path}", timeout=60)
         assert answer.status == 200
     process.send_signal(signal.SIGTERM)
     code, _ = await ended(process)
@@ -199,7 +208,7 @@ async def test_it_looks_after_the_namespaces_that_it_was_given_only(server: Serv
         process = await start(
             f"--kubeconfig={server.kubeconfig}", f"--watch-namespaces={NAMESPACE}", "--health-probe-bind-address=0"
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             async for event in events:
                 assert event.object.metadata.namespace == NAMESPACE
                 break
@@ -211,7 +220,7 @@ async def test_it_looks_after_the_namespaces_that_it_was_given_only(server: Serv
 
 async def held(server: Server, by: Callable[[str], bool]) -> str:
     """Waits until the lease is held as wanted; returns the holder."""
-    async with asyncio.timeout(30), server.client.watch(Lease, namespace="default") as events:
+    async with asyncio.timeout(PATIENCE), server.client.watch(Lease, namespace="default") as events:
         async for event in events:
             holder = event.object.get("spec", "holderIdentity", default="")
             if event.object.metadata.name == "d3a8b358.bubustack.io" and by(holder):
@@ -219,10 +228,8 @@ async def held(server: Server, by: Callable[[str], bool]) -> str:
     raise AssertionError("the watch ended")
 
 
-async def test_metrics_are_for_callers_whom_the_api_server_lets_read_them(server: Server) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+async def test_metrics_are_for_callers_whom_the_api_server_lets_read_them(server: Server, ports: PortLease) -> None:
+    address = f"127.0.0.1:{ports.take()}"
     process = await start(
         f"--kubeconfig={server.kubeconfig}", f"--metrics-bind-address={address}", "--health-probe-bind-address=0"
     )
@@ -233,7 +240,7 @@ async def test_metrics_are_for_callers_whom_the_api_server_lets_read_them(server
         context = ssl._create_unverified_context()
         request = urllib.request.Request(f"https://{address}/metrics", headers=headers)
         try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
