@@ -90,7 +90,7 @@ class Cluster:
             self.server + path,
             body=None if body is None else json.dumps(body),
             headers={**self._http.headers, "Content-Type": content_type},
-            timeout=30,
+            timeout=90,
         )
         if response.status >= 400:
             try:
@@ -137,7 +137,7 @@ class Cluster:
         self.call("DELETE", self.path(kind, namespace, name), options or None)
 
     def wait(
-        self, kind: str, namespace: str, name: str, until: Callable[[Object], bool], *, timeout: float = 60
+        self, kind: str, namespace: str, name: str, until: Callable[[Object], bool], *, timeout: float = 90
     ) -> Object:
         """Follows an object by watch until `until` holds; the object need not exist yet."""
         deadline = time.monotonic() + timeout
@@ -150,7 +150,7 @@ class Cluster:
             f"{kind} {namespace}/{name} did not get there in {timeout} s; last seen: {json.dumps(last)}"
         )
 
-    def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = 60) -> None:
+    def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = 90) -> None:
         """Follows an object by watch until it is deleted."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -164,7 +164,7 @@ class Cluster:
             f"{kind} {namespace}/{name} is still there after {timeout} s: {self.find(kind, namespace, name)}"
         )
 
-    def wait_run(self, namespace: str, name: str, *, timeout: float = 60) -> Object:
+    def wait_run(self, namespace: str, name: str, *, timeout: float = 90) -> Object:
         """Waits for the end of a StoryRun."""
         return self.wait(
             "StoryRun", namespace, name, lambda run: run.get("status", {}).get("phase") in TERMINAL, timeout=timeout

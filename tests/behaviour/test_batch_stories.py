@@ -109,7 +109,7 @@ def test_a_component_that_hangs_is_timed_out_and_leaves_no_orphan(world: World, 
     assert (timed_out["phase"], timed_out["exitCode"]) == ("Timeout", 124)
     world.cluster.wait_gone("Job", namespace, "r-a")
     for pod in world.cluster.list("Pod", namespace):
-        world.cluster.wait_gone("Pod", namespace, pod["metadata"]["name"], timeout=45)
+        world.cluster.wait_gone("Pod", namespace, pod["metadata"]["name"], timeout=90)
     assert [pid for pid in map(int, pids.read_text().split()) if alive(pid)] == []
 
 
@@ -165,7 +165,7 @@ def test_a_cancelled_run_asks_its_steps_to_stop_and_ends_as_finished(world: Worl
     world.cluster.apply(story("s", namespace, *steps, **spec), storyrun("r", namespace, "s"))
     world.cluster.wait("StepRun", namespace, "r-a", lambda s: s.get("status", {}).get("phase") == "Running")
     world.cluster.merge("StoryRun", namespace, "r", {"spec": {"cancelRequested": True}})
-    run = world.cluster.wait_run(namespace, "r", timeout=30)
+    run = world.cluster.wait_run(namespace, "r", timeout=90)
     assert run["status"]["phase"] == "Finished"
     assert run["status"]["stepStates"]["a"]["phase"] == "Canceled"
     assert run["status"]["stepStates"]["b"]["phase"] == "Skipped"
@@ -184,7 +184,7 @@ def test_an_image_that_nobody_provides_is_told_with_the_way_out(world: World, na
         namespace,
         "r-a",
         lambda s: "--image" in str(s.get("status", {}).get("conditions", "")),
-        timeout=30,
+        timeout=90,
     )
     assert "ErrImagePull" in str(waiting["status"]["conditions"])
     assert "bobrapet.images" in str(waiting["status"]["conditions"])

@@ -108,7 +108,7 @@ def test_logs_follow_until_the_component_ends(kubectl: Kubectl, finished: str) -
 def test_wait_returns_when_the_run_is_done(kubectl: Kubectl, namespace: str) -> None:
     kubectl("apply", "-f", "-", stdin=manifest(story("s", namespace, step("a", "silent"))))
     kubectl("create", "-f", "-", stdin=manifest(storyrun("r", namespace, "s")))
-    assert "condition met" in kubectl("wait", "storyrun/r", "--for=condition=Ready", "--timeout=30s")
+    assert "condition met" in kubectl("wait", "storyrun/r", "--for=condition=Ready", "--timeout=90s")
     assert "condition met" in kubectl("wait", "storyrun/r", "--for=jsonpath={.status.phase}=Succeeded")
 
 

@@ -96,7 +96,7 @@ def _wait_ready(cluster: Cluster, health: int) -> None:
 
 
 def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return str(answer.read().decode())
 
 

@@ -54,7 +54,7 @@ def test_a_port_that_was_taken_meanwhile_ends_the_start_with_2(tmp_path: Path) -
             bobrapet("dev", "--data-dir", str(tmp_path / "two"), "--listen", listen),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=90,
             env=os.environ,
         )
     assert done.returncode == 2
@@ -64,7 +64,7 @@ def test_a_port_that_was_taken_meanwhile_ends_the_start_with_2(tmp_path: Path) -
 def test_two_servers_do_not_share_a_data_dir(tmp_path: Path) -> None:
     with dev(tmp_path / "one"):
         done = subprocess.run(
-            bobrapet("dev", "--data-dir", str(tmp_path / "one")), capture_output=True, text=True, timeout=30
+            bobrapet("dev", "--data-dir", str(tmp_path / "one")), capture_output=True, text=True, timeout=90
         )
     assert done.returncode == 2
     assert "in use" in done.stderr

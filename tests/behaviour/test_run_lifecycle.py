@@ -123,7 +123,7 @@ def test_what_is_not_theirs_is_left_alone_and_what_would_never_end_is_refused(wo
         cluster.apply(storyrun(f"{name}-1", namespace, name))
     reasons = {}
     for name, at in runs.items():
-        run = cluster.wait_run(namespace, f"{name}-1", timeout=30)
+        run = cluster.wait_run(namespace, f"{name}-1", timeout=90)
         assert run["status"]["phase"] == "Failed"
         state = run["status"]["stepStates"][at]
         reasons[name] = (state["phase"], state.get("reason"), state.get("message", ""))
@@ -239,7 +239,7 @@ def test_what_is_missing_is_waited_for_and_found_without_delay(world: World, nam
             "spec": {"templateRef": {"name": "test-silent"}},
         }
     )
-    done = cluster.wait_run(namespace, "early", timeout=30)
+    done = cluster.wait_run(namespace, "early", timeout=90)
     assert done["status"]["phase"] == "Succeeded"
     assert done["status"]["attempts"] == 1
 

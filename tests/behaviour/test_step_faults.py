@@ -34,7 +34,7 @@ def start(world: World, namespace: str, component: Callable[..., str], calls: Pa
 def first_process(world: World, namespace: str, calls: Path) -> int:
     """The process id of the component, once it has left it."""
     world.cluster.wait("StepRun", namespace, "r-a", lambda s: s.get("status", {}).get("phase") == "Running")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if calls.exists() and (lines := calls.read_text().split()):
             return int(lines[0])
@@ -155,7 +155,7 @@ def test_a_steprun_that_is_deleted_takes_its_job_and_process_along(
     for kind, name in (("StepRun", "r-a"), ("Job", "r-a")):
         world.cluster.wait_gone(kind, namespace, name)
     for pod in world.cluster.list("Pod", namespace):
-        world.cluster.wait_gone("Pod", namespace, pod["metadata"]["name"], timeout=10)
+        world.cluster.wait_gone("Pod", namespace, pod["metadata"]["name"])
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 
@@ -188,7 +188,7 @@ def test_signals_are_numbered_on_over_all_attempts(world: World, namespace: str,
 
 def wait_event(world: World, namespace: str, reason: str) -> Object:
     """Events are sent in the operator's own time."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for event in world.cluster.list("Event", namespace):
             if event["reason"] == reason:

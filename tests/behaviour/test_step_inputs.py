@@ -165,7 +165,7 @@ def test_a_secret_that_is_missing_is_named_in_the_status_and_waited_for(
 ) -> None:
     name = component("silent", {"secrets": {logical: "db"}}, secretSchema={logical: SCHEMA[logical]})
     world.cluster.apply(story("s", namespace, step("a", name)), storyrun("r", namespace, "s"))
-    waiting = world.cluster.wait("StepRun", namespace, "r-a", lambda s: told in str(s.get("status", {})), timeout=20)
+    waiting = world.cluster.wait("StepRun", namespace, "r-a", lambda s: told in str(s.get("status", {})))
     assert waiting["status"]["phase"] == "Running"
     assert f'"{told}"' in ready(waiting)[1].replace("'", '"')
     world.cluster.apply(secret("db", namespace, user="u", password="p"))
@@ -186,9 +186,7 @@ def test_a_missing_tls_secret_keeps_the_step_pending_until_it_is_there(
 ) -> None:
     name = component("silent", {"transport": {"tls": {"secretRef": {"name": "certificates"}}}})
     world.cluster.apply(story("s", namespace, step("a", name)), storyrun("r", namespace, "s"))
-    waiting = world.cluster.wait(
-        "StepRun", namespace, "r-a", lambda s: "SecretNotFound" in str(s.get("status", {})), timeout=20
-    )
+    waiting = world.cluster.wait("StepRun", namespace, "r-a", lambda s: "SecretNotFound" in str(s.get("status", {})))
     assert waiting["status"]["phase"] == "Pending"
     assert world.cluster.find("Job", namespace, "r-a") is None
     world.cluster.apply(secret("certificates", namespace, **{"tls.crt": "c", "tls.key": "k", "ca.crt": "a"}))
@@ -206,7 +204,7 @@ def test_a_second_run_with_equal_inputs_reuses_the_output(world: World, namespac
         world.cluster.create(storyrun(name, namespace, "s", {"n": number}))
         run = world.cluster.wait_run(namespace, name)
         assert run["status"]["phase"] == "Succeeded", run["status"]
-        marked = world.cluster.wait("StepRun", namespace, f"{name}-a", lambda s: cache_status(s) != "", timeout=10)
+        marked = world.cluster.wait("StepRun", namespace, f"{name}-a", lambda s: cache_status(s) != "")
         found[name] = (cache_status(marked), marked["status"]["output"])
     assert found == {"r1": ("stored", {"done": True}), "r2": ("hit", {"done": True}), "r3": ("stored", {"done": True})}
     assert calls.read_text().split() == ["r1-a", "r3-a"]

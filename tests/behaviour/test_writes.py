@@ -30,7 +30,7 @@ def writes(world: World, namespace: str) -> Counter[str]:
 
 def events_of_the_operator(world: World, namespace: str, run: str, last: str) -> list[str]:
     """Reasons of the Events about a run and its steps, once the one with the reason `last` has come."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [
             event["reason"]

@@ -235,7 +235,7 @@ def test_ctrl_c_cancels_the_run_gracefully_and_ends_with_130(terminal: Terminal,
     process = terminal.start("run", str(slow_story(write, tmp_path / "calls")), *IMAGES)
     until_line(process, "a Running")
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=90)
     assert process.returncode == 130
     assert "interrupted" in stderr
 
@@ -279,7 +279,7 @@ def test_a_second_ctrl_c_kills_everything(terminal: Terminal, write: Write, pids
     process.send_signal(signal.SIGINT)
     until_line(process, "once more")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     wait_dead(components)
 

@@ -97,7 +97,8 @@ def _bounded(check: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _matcher(pattern: str) -> Any:
-    return jsonschema_rs.Draft7Validator({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
+    # As the deciding engine: the meta-schema of draft 7 would refuse what that one takes, for example (?i).
+    return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
 
 
 def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[Any]:

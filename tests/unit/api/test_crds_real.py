@@ -476,7 +476,7 @@ def _define(server: Server, crds: list[dict[str, Any]], settled: Callable[[], bo
         metadata = {**crd["metadata"], "resourceVersion": current["metadata"]["resourceVersion"]}
         code, answer, warnings = server.call("PUT", path, {**crd, "metadata": metadata})
         assert (code, warnings) == (200, []), answer
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not settled():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -402,7 +402,7 @@ def _renewed(api: MemoryApi) -> datetime:
 
 
 def _until(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if holds():
             return True

@@ -42,7 +42,7 @@ class Step:
             },
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=90,
         )
         self.code = self.process.returncode
         self.status = api.step_run.status

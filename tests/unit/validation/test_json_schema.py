@@ -286,6 +286,7 @@ CORPUS: list[tuple[dict[str, Any], list[Any]]] = [
         ["ab", "a", 5],
     ),
     ({"type": ["string", "null"], "maxLength": 2, "pattern": "^a"}, ["ab", "abc", "b", None]),
+    ({"pattern": "(?i)^a}"}, ["A}", "b}", 1]),  # draft 7 would not call this a pattern
     ({"const": {"a": [1, 2]}}, [{"a": [1, 2]}, {"a": [2, 1]}, {"a": [1.0, 2.0]}]),
     ({"enum": [0, False, "", None]}, [0, False, 0.0, "", None, [], 1]),
     ({}, [None, 1, "a", [], {}]),

@@ -167,8 +167,8 @@ async def test_server_side_apply_and_its_conflicts(kubectl: Kubectl) -> None:
 
 async def test_wait_and_delete(kubectl: Kubectl) -> None:
     await kubectl("apply", "-f", "-", given=widget(size=1))
-    await kubectl("wait", "--for=jsonpath={.spec.size}=1", "wd/w", "--timeout=5s")
-    waiting = await kubectl.start("wait", "--for=delete", "wd/w", "--timeout=10s")
+    await kubectl("wait", "--for=jsonpath={.spec.size}=1", "wd/w", "--timeout=60s")
+    waiting = await kubectl.start("wait", "--for=delete", "wd/w", "--timeout=60s")
     assert await kubectl("delete", "wd", "w") == 'widget.example.com "w" deleted\n'
     await waiting.communicate()
     assert waiting.returncode == 0

@@ -48,7 +48,7 @@ class World:
             code, body = await self(call)
             assert code == 201, body
         for path in (WIDGETS, f"{NS}/serviceaccounts/default"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (await self(Call("GET", path)))[0] != 200:  # noqa: ASYNC110 - another process: nothing to wait on
                     await asyncio.sleep(0.05)
         return [comparable(*await self(call)) for call in CALLS]

@@ -139,7 +139,7 @@ async def test_events_are_forgotten_an_hour_after_they_were_last_written(tmp_pat
     await server.start()
     async with client_session(server) as session:
         api = Client(server, session)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             async for event in api.watch(events):
                 if event["type"] == "DELETED":
                     break

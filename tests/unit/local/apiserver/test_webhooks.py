@@ -146,7 +146,7 @@ async def configure(api: Client, hook_server: HookServer) -> AsyncIterator[Any]:
         created = await api("POST", path, body)
         assert created.code == 201, created.body
         made.append(f"{path}/{name}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not hook_server.requests(marker):
                 await api("POST", MAPS, configmap("probe"), dryRun="All")
                 await asyncio.sleep(0.02)
@@ -396,7 +396,7 @@ async def test_an_equivalent_version_is_converted_for_the_webhook(
     definition["spec"]["versions"].append({**definition["spec"]["versions"][0], "name": "v2", "storage": False})
     assert (await api("POST", CRDS, definition)).code == 201
     path = "/apis/example.com/v2/namespaces/hooked/widgets"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await api("GET", path)).code != 200:  # noqa: ASYNC110 - another process: nothing to wait on
             await asyncio.sleep(0.05)
     hook_server.answers["/v1"] = hook_server.answers["/exact"] = allow

@@ -38,7 +38,7 @@ class Cluster:
 
     async def until(self, path: str, wanted: Any) -> dict[str, Any]:
         """The object of the first event that is as wanted."""
-        async with asyncio.timeout(20), self.rest.stream(path, {"watch": "true"}) as lines:
+        async with asyncio.timeout(60), self.rest.stream(path, {"watch": "true"}) as lines:
             async for line in lines:
                 event = json.loads(line)
                 if wanted(event):

@@ -69,7 +69,7 @@ class Cluster:
     async def until(self, condition: Callable[[Pod], Any], name: str = "p") -> Pod:
         """The first version of the pod that meets the condition."""
         params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
-        async with asyncio.timeout(20), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
+        async with asyncio.timeout(60), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
             async for line in lines:
                 pod: Pod = json.loads(line)["object"]
                 if condition(pod):
@@ -81,7 +81,7 @@ class Cluster:
 
     async def gone(self, name: str = "p") -> None:
         params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
-        async with asyncio.timeout(20), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
+        async with asyncio.timeout(60), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
             async for line in lines:
                 if json.loads(line)["type"] == "DELETED":
                     return
@@ -405,7 +405,7 @@ async def follow_until(cluster: Cluster, text: str) -> AsyncIterator[bytes]:
     assert cluster.node is not None
     stream = await cluster.node.logs.open("default", "p", follow=True)
     seen = ""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while text not in seen:
             seen += (await anext(stream)).decode()
     return stream
@@ -449,7 +449,7 @@ async def test_a_volume_that_cannot_be_mounted_is_told_and_found_below_the_root(
     pod = await cluster.ended()
     assert exit_code(pod) == 0
     params = {"watch": "true"}
-    async with asyncio.timeout(20), cluster.rest.stream("/api/v1/namespaces/default/events", params) as lines:
+    async with asyncio.timeout(60), cluster.rest.stream("/api/v1/namespaces/default/events", params) as lines:
         async for line in lines:
             event = json.loads(line)["object"]
             if event["reason"] == "VolumesNotMounted":

@@ -89,7 +89,7 @@ def test_a_program_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> 
         "stubborn", ["/bin/sh", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"], tmp_path / "log"
     )
     program.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not ready.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     program.stop(0.1)
@@ -261,11 +261,11 @@ async def test_the_kubeconfig_leads_to_the_same_server(environment: Environment,
 async def test_the_controllers_run(client: NamespacedClient) -> None:
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "x"}]}}
     job = await client.create(Job({"metadata": {"name": "j"}, "spec": {"template": template}}))
-    await eventually(client, Job, ObjectKey.of(job), lambda obj: obj.get("status", "active") == 1, timeout=20)
+    await eventually(client, Job, ObjectKey.of(job), lambda obj: obj.get("status", "active") == 1, timeout=60)
     pods = await client.list(Pod, namespace=job.metadata.namespace)
     assert [pod.metadata.owner_references[0].uid for pod in pods] == [job.metadata.uid]
     await client.delete(job, propagation_policy="Background")
-    await eventually_gone(client, Pod, ObjectKey.of(pods[0]), timeout=20)
+    await eventually_gone(client, Pod, ObjectKey.of(pods[0]), timeout=60)
 
 
 @real
@@ -311,7 +311,7 @@ async def test_a_webhook_in_the_test_process_is_called(environment: Environment,
 async def _refusal(client: ApiClient) -> str:
     """Webhooks count from a moment after their creation on."""
     secret = Unstructured.of("v1", "Secret")({"metadata": {"generateName": "s-", "namespace": "default"}})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.create(secret, dry_run=True)

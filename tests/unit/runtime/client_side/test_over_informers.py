@@ -30,7 +30,7 @@ async def test_reads_come_from_informers_and_writes_go_to_the_server() -> None:
     running = asyncio.create_task(cluster.start())
     await settle()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             seeded = await cluster.client.get(Widget, ObjectKey("default", "seeded"))
             assert seeded.spec is not None
             assert seeded.spec.size == 1
@@ -73,7 +73,7 @@ async def test_informers_resume_after_the_server_ended_their_watches_and_forgot_
     running = asyncio.create_task(cluster.start())
     await settle()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await cluster.client.list(Widget)
             fake.tracker.end_watches()
             await fake.create(widget("meanwhile"))

@@ -76,8 +76,8 @@ async def running(mgr: ControllerManager) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def until(client: FakeClient, cls: type[Unstructured], holds: Callable[[Unstructured], bool]) -> Unstructured:
-    """Waits for an object in a state, five seconds at most."""
-    async with asyncio.timeout(5), client.watch(cls, resource_version="0") as events:
+    """Waits for an object in a state, a minute at most."""
+    async with asyncio.timeout(60), client.watch(cls, resource_version="0") as events:
         async for event in events:
             if holds(event.object):
                 return event.object
@@ -191,6 +191,6 @@ async def test_a_stop_at_any_moment_of_the_start_takes_no_time(first: int) -> No
         for _ in range(turns):
             await asyncio.sleep(0)
         mgr.request_stop()
-        async with asyncio.timeout(10):  # virtual time stands still: whoever waits for a deadline waits for ever
+        async with asyncio.timeout(60):  # virtual time stands still: whoever waits for a deadline waits for ever
             await starting
         forget_names()

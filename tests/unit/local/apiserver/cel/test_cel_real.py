@@ -125,7 +125,7 @@ async def established(api: Client, definition: dict[str, Any]) -> str:
     created = await api("POST", CRDS, definition)
     assert created.code == 201, created.body
     path = f"/apis/{RULES_GROUP}/v1/namespaces/default/{definition['spec']['names']['plural']}"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await api("GET", path)).code != 200:  # noqa: ASYNC110 - another process: nothing to wait on
             await asyncio.sleep(0.05)
     return path
@@ -187,7 +187,7 @@ async def test_a_new_rule_only_warns_about_what_an_update_leaves_alone(worlds: t
         new = rules_crd(ruled, name="older")["spec"]["versions"]
         patched = await api("PATCH", f"{CRDS}/olders.{RULES_GROUP}", {"spec": {"versions": new}}, type=MERGE)
         assert patched.code == 200, patched.body
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await api("POST", path, made("older", "y", {"a": 1, "b": 2}), dryRun="All")).code != 422:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         label = await api("PATCH", f"{path}/x", {"metadata": {"labels": {"l": "1"}}}, type=MERGE)
