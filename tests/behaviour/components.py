@@ -170,6 +170,55 @@ def hangs_once(inputs: dict[str, Any]) -> int:
     return 0
 
 
+def hangs(inputs: dict[str, Any]) -> int:
+    """Leaves its process id, and stays until it is ended; every time."""
+    count(inputs)
+    while True:
+        signal.pause()
+
+
+def worsens(inputs: dict[str, Any]) -> int:
+    """Is killed the first time, and exits with a code that no retry helps against the second."""
+    if count(inputs) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1
+
+
+def recovers(inputs: dict[str, Any]) -> int:
+    """Exits with 3 the first time and with 0 the second, both without a word."""
+    return 3 if count(inputs) == 1 else 0
+
+
+def late_once(inputs: dict[str, Any]) -> int:
+    """Reports a timeout the first time."""
+    if count(inputs) == 1:
+        patch({"phase": "Timeout", "exitCode": 124, "exitClass": "retry", "lastFailureMsg": "took too long"})
+        return 124
+    succeed({"attempt": os.environ["BUBU_STEP_ATTEMPT"]})
+    return 0
+
+
+def lingers(inputs: dict[str, Any]) -> int:
+    """Fails the first time and is slow to go; leaves the moments at which each process began and ended."""
+    with open(inputs["calls"], "a") as file:
+        file.write(f"begins {time.time()}\n")
+    if os.environ["BUBU_STEP_ATTEMPT"] == "0":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        fail_retryably("fails at once, goes later")
+        while "nextRetryAt" not in read() or read()["nextRetryAt"] > moment():
+            time.sleep(0.05)
+        time.sleep(0.5)
+    else:
+        succeed({})
+    with open(inputs["calls"], "a") as file:
+        file.write(f"ends {time.time()}\n")
+    return 0
+
+
+def moment() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{int(time.time() * 1000) % 1000:03}Z"
+
+
 def contradicts(inputs: dict[str, Any]) -> int:
     """Reports a failure and then exits as if all were well."""
     patch({"phase": "Failed", "exitClass": "terminal", "exitCode": 1, "lastFailureMsg": "no such customer"})

@@ -27,7 +27,19 @@ from tests.behaviour.cluster import Cluster
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENTS = ROOT / "tests/behaviour/components.py"
 MODES = ("echo", "silent", "crash", "exits", "killed", "hang", "flaky", "counted", "big", "liar")
-FAULTY = ("late", "told_then_hangs", "hangs_once", "contradicts", "environment", "quiet")
+FAULTY = (
+    "late",
+    "told_then_hangs",
+    "hangs_once",
+    "hangs",
+    "worsens",
+    "recovers",
+    "late_once",
+    "lingers",
+    "contradicts",
+    "environment",
+    "quiet",
+)
 """Modes without an Engram in every namespace; tests that want one make it."""
 WITH_SDK = ("charges", "signals", "shows")
 SDK_COMPONENTS = ROOT / "tests/behaviour/sdk_components.py"

@@ -243,8 +243,13 @@ class Beginning(StepPass):
         restarts = self._restarts()
         limit = self._policy.retry.max_retries.value + EXTRA_RESTARTS
         if restarts >= limit:
-            message = f"the Job was lost {restarts + 1} times"
-            return self._end(Phase.FAILED, "ExecutionFailed", message, ExitClass.UNKNOWN, UNKNOWN_EXIT)
+            message = (
+                f"the Job was lost {restarts + 1} times, and never because its component ended: somebody deletes it; "
+                "look for who does, then redrive the run"
+            )
+            return self._end(
+                Phase.FAILED, "ExecutionFailed", message, ExitClass.UNKNOWN, UNKNOWN_EXIT, failure=message
+            )
         return self._start(restart=True)
 
     def _restarts(self) -> int:

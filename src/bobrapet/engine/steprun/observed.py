@@ -104,10 +104,10 @@ class Attempt:
             told = pod.exit_message if pod is not None else ""
             return Exit(UNKNOWN_EXIT, told or self.failure_message or self.failure)
         # The Job's own verdict comes a second or more after the pod's end; where no other pod can follow, the pod's
-        # end is the attempt's end.
-        if not self.starts_more_pods and pod is not None and pod.is_over and pod.exit_code is not None:
-            return Exit(pod.exit_code, pod.exit_message)
-        return None
+        # end is the attempt's end. But of a pod that was deleted only the Job knows why: its deadline may have passed.
+        if self.starts_more_pods or pod is None or not pod.is_over or pod.is_deleting or pod.exit_code is None:
+            return None
+        return Exit(pod.exit_code, pod.exit_message)
 
     def trouble(self) -> Trouble | None:
         pod = self.newest_pod
