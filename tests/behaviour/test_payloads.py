@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ def payloads(world: World, namespace: str) -> Path:
     return world.claims / namespace / "payloads"
 
 
+@pytest.mark.spec("workloads-47")
 def test_steps_exchange_large_values_and_files_without_noticing(world: World, namespace: str) -> None:
     run = finish(
         world,
@@ -74,6 +77,7 @@ def test_conditions_and_the_output_of_a_story_read_offloaded_data(world: World, 
     }
 
 
+@pytest.mark.spec("workloads-19")
 def test_functions_over_offloaded_data_are_evaluated_by_a_component(world: World, namespace: str) -> None:
     world.cluster.apply(yaml.safe_load((ROOT / "manifests/engrams/materialize.yaml").read_text()))
     try:
@@ -96,6 +100,65 @@ def test_functions_over_offloaded_data_are_evaluated_by_a_component(world: World
     assert asked["metadata"]["name"].startswith("r-materialize-with-use-")
     assert asked["status"]["output"]["result"]["text"]["$bubuStorageRef"].startswith(f"outputs/{namespace}/r-mat")
     assert set(run["status"]["stepStates"]) == {"make", "use"}
+
+
+@contextmanager
+def disk(folder: Path, size: str) -> Iterator[None]:
+    """A small file system at `folder`; skips where we may not mount."""
+    folder.mkdir(parents=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if made.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_and_a_later_attempt_finds_the_room_that_was_made(world: World, namespace: str) -> None:
+    folder = payloads(world, namespace)
+    retry = {"retry": {"maxRetries": 5, "delay": "3s", "backoff": "constant"}}
+    with disk(folder, "256k"):
+        make = step("make", "produce", with_={"size": SIZE}, execution=retry)
+        use = step("use", "consume", with_={"text": "{{ steps.make.output.text }}"})
+        world.cluster.apply(story("s", namespace, make, use, policy=POLICY), storyrun("r", namespace, "s"))
+        failing = world.cluster.wait("StepRun", namespace, "r-make", lambda s: "nextRetryAt" in s.get("status", {}))
+        assert "free some space" in failing["status"]["lastFailureMsg"]
+        assert world.cluster.find("StepRun", namespace, "r-use") is None
+        subprocess.run(["mount", "-o", "remount,size=16m", str(folder)], check=True)
+        run = world.cluster.wait_run(namespace, "r")
+        assert run["status"]["phase"] == "Succeeded", run["status"]
+        used = world.cluster.get("StepRun", namespace, "r-use")["status"]
+        assert used["output"]["found"] == {"text": SIZE}
+        left = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        assert not [path for path in left if path.endswith((".tmp", ".part"))], "no rest of the attempt that failed"
+        assert len([path for path in left if "/r-make/" in path and path.startswith("outputs/")]) == 3
+
+
+@pytest.mark.spec("workloads-48")
+def test_a_large_output_without_storage_fails_and_names_both_ways_out(world: World, namespace: str) -> None:
+    run = finish(world, namespace, step("make", "produce", with_={"size": SIZE}), policy={})
+    assert run["status"]["phase"] == "Failed"
+    message = world.cluster.get("StepRun", namespace, "r-make")["status"]["lastFailureMsg"]
+    assert "configure storage" in message
+    assert "return less" in message
+
+
+@pytest.mark.spec("workloads-19")
+def test_a_story_that_asks_the_controller_to_resolve_needs_no_further_pod(world: World, namespace: str) -> None:
+    definition = story(
+        "s",
+        namespace,
+        step("make", "produce", with_={"size": 20_000}),
+        step("use", "echo", with_={"shout": "{{ steps.make.output.text | upper | trunc 3 }}"}),
+        policy=POLICY,
+    )
+    definition["metadata"]["annotations"] = {"bubustack.io/controller-resolve": "true"}
+    world.cluster.apply(definition, storyrun("r", namespace, "s"))
+    run = world.cluster.wait_run(namespace, "r")
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert world.cluster.get("StepRun", namespace, "r-use")["status"]["output"]["shout"] == "XXX"
+    assert len(world.cluster.list("StepRun", namespace)) == 2, "nobody was asked to materialize"
 
 
 def test_the_log_of_a_step_is_kept_with_its_payloads(world: World, namespace: str) -> None:

@@ -32,20 +32,21 @@ def secret(namespace: str) -> Object:
     }
 
 
-def exchanging(server: FaultyS3, namespace: str, **spec: Any) -> Object:
+def exchanging(server: FaultyS3, namespace: str, *, timeout: int = 60, retries: int = 3, **spec: Any) -> Object:
     """A Story whose second step reads what the first one stores, on a condition that the operator reads too."""
     storage = {
+        "timeoutSeconds": timeout,
         "s3": {
             "bucket": "payloads",
             "endpoint": server.url,
             "usePathStyle": True,
             "authentication": {"secretRef": {"name": "payload-keys"}},
-        }
+        },
     }
     return story(
         "s",
         namespace,
-        step("make", "produce", with_={"size": SIZE}, execution={"retry": {"maxRetries": 3, "delay": "1s"}}),
+        step("make", "produce", with_={"size": SIZE}, execution={"retry": {"maxRetries": retries, "delay": "1s"}}),
         step(
             "use",
             "consume",
@@ -76,3 +77,30 @@ def test_a_server_that_fails_for_a_while_delays_the_run_and_nothing_else(
     assert run["status"]["phase"] == "Succeeded", run["status"]
     assert run["status"]["output"] == {"found": {"text": SIZE, "rows": SIZE // 10}}
     assert s3.script == []
+
+
+def test_a_server_that_does_not_answer_or_breaks_off_delays_the_run_and_nothing_else(
+    world: World, namespace: str, s3: FaultyS3
+) -> None:
+    s3.script = ["hang", "truncate", "truncate"]
+    world.cluster.apply(
+        secret(namespace), exchanging(s3, namespace, timeout=5, retries=8), storyrun("r", namespace, "s")
+    )
+    run = world.cluster.wait_run(namespace, "r", timeout=90)
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert run["status"]["output"] == {"found": {"text": SIZE, "rows": SIZE // 10}}
+    assert s3.script == []
+
+
+def test_a_server_that_refuses_the_credentials_fails_the_step_and_says_which_to_correct(
+    world: World, namespace: str, s3: FaultyS3
+) -> None:
+    s3.script = [403] * 100
+    world.cluster.apply(secret(namespace), exchanging(s3, namespace, retries=0), storyrun("r", namespace, "s"))
+    run = world.cluster.wait_run(namespace, "r", timeout=90)
+    assert run["status"]["phase"] == "Failed", run["status"]
+    message = world.cluster.get("StepRun", namespace, "r-make")["status"]["lastFailureMsg"]
+    assert "403" in message
+    assert s3.url.removeprefix("http://") in message
+    assert "credentials" in message
+    assert world.cluster.find("StepRun", namespace, "r-use") is None

@@ -49,7 +49,14 @@ def environment(job: Object) -> dict[str, str]:
 
 
 @pytest.mark.spec(
-    "workloads-1", "workloads-2", "workloads-3", "workloads-4", "workloads-5", "workloads-6", "workloads-7", "workloads-9"
+    "workloads-1",
+    "workloads-2",
+    "workloads-3",
+    "workloads-4",
+    "workloads-5",
+    "workloads-6",
+    "workloads-7",
+    "workloads-9",
 )
 def test_a_job_is_what_the_page_says(world: World, namespace: str) -> None:
     long_name = "an-account-that-has-to-be-cut-because-its-story-has-seventy-letters-xy"
@@ -110,7 +117,9 @@ def test_inputs_that_no_api_object_can_carry_fail_the_step_and_say_what_to_do(wo
 def test_two_attempts_never_run_at_once(
     world: World, namespace: str, component: Callable[..., str], calls: Path
 ) -> None:
-    begin(world, namespace, step("a", component("lingers"), with_={"calls": str(calls)}, execution={"retry": ONCE_MORE}))
+    begin(
+        world, namespace, step("a", component("lingers"), with_={"calls": str(calls)}, execution={"retry": ONCE_MORE})
+    )
     status = ended(world, namespace)
     assert (status["phase"], status["retries"]) == ("Succeeded", 1)
     assert [line.split()[0] for line in calls.read_text().splitlines()] == ["begins", "ends", "begins", "ends"]

@@ -22,6 +22,7 @@ from bobrapet.api.crds import crd_manifests
 from bobrapet.runtime.envtest import Environment, install_crds
 from bobrapet.runtime.envtest import Options as EnvironmentOptions
 from tests.behaviour import rights
+from tests.behaviour.builders import template
 from tests.behaviour.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,7 @@ IMAGES = [
     *(f"--image=test/{mode}={sys.executable} {PAYLOAD_COMPONENTS} {mode}" for mode in PAYLOAD_MODES),
     f"--image=example/shop={sys.executable} {ROOT / 'examples/order-approval/shop.py'}",
 ]
+NODE = "bobrapet-local"
 START_TIMEOUT = 60
 OPERATOR = rights.ACCOUNT
 AUDIT_POLICY = """
@@ -178,6 +180,7 @@ def envtest(folder: Path) -> Iterator[World]:
         )
         node = bobrapet("node", "--kubeconfig", str(admin), "--data-dir", str(folder / "node"), *IMAGES)
         stack.enter_context(process(node, folder / "node.log"))
+        wait_for_processes(cluster)
         yield World(
             "envtest",
             cluster,
@@ -186,6 +189,16 @@ def envtest(folder: Path) -> Iterator[World]:
             folder / "audit.log",
             environment.restart_api_server,
         )
+
+
+def wait_for_processes(cluster: Cluster) -> None:
+    """On a busy machine a process may take half a minute to start: that shall be no test's time."""
+    probe = template("probe")
+    cluster.apply(probe)
+    name = probe["metadata"]["name"]
+    cluster.wait("EngramTemplate", "", name, lambda found: "validationStatus" in found.get("status", {}), timeout=180)
+    cluster.delete("EngramTemplate", "", name)
+    cluster.wait("Node", "", NODE, lambda node: bool(node.get("status", {}).get("conditions")), timeout=180)
 
 
 def real_missing() -> str | None:

@@ -14,8 +14,8 @@ from typing import Any
 class FaultyS3:
     """Answers the next requests with `script`, one entry each, then as it should.
 
-    Entries: an HTTP status, `"truncate"` (half of the body, then the connection closes), `"hang"` (no answer until
-    the test ends).
+    Entries: an HTTP status, `"truncate"` (half of the body, then the connection closes; waits for the next request
+    that reads an object), `"hang"` (no answer until the test ends).
     """
 
     url: str = ""
@@ -57,7 +57,10 @@ def faulty_s3(*script: int | str) -> Iterator[FaultyS3]:
             state.requests.append(f"{self.command} {self.path}")
             state.authorizations.append(self.headers.get("Authorization", ""))
             state.hosts.append(self.headers.get("Host", ""))
-            fault = state.script.pop(0) if state.script else ""
+            fault = state.script[0] if state.script else ""
+            if fault == "truncate" and (self.command != "GET" or self.path not in state.objects):
+                return False
+            del state.script[:1]
             if isinstance(fault, int):
                 self._error(fault, "AccessDenied" if fault == 403 else "InternalError")
             elif fault == "truncate":

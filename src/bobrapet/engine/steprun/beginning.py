@@ -247,9 +247,7 @@ class Beginning(StepPass):
                 f"the Job was lost {restarts + 1} times, and never because its component ended: somebody deletes it; "
                 "look for who does, then redrive the run"
             )
-            return self._end(
-                Phase.FAILED, "ExecutionFailed", message, ExitClass.UNKNOWN, UNKNOWN_EXIT, failure=message
-            )
+            return self._end(Phase.FAILED, "ExecutionFailed", message, ExitClass.UNKNOWN, UNKNOWN_EXIT, failure=message)
         return self._start(restart=True)
 
     def _restarts(self) -> int:
