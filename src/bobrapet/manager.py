@@ -236,7 +236,7 @@ async def _run(options: Options) -> int:
         made = await build(get_config(options.kubeconfig or None), options)
         if not stopped:
             log.info("starting manager", version=__version__)
-            _calm_the_collector()
+            calm_the_collector()
             await made.start()
     except LeaderElectionLost as error:
         log.error("the manager ends because another replica may lead", error=error)
@@ -247,7 +247,7 @@ async def _run(options: Options) -> int:
     return EXIT_OK
 
 
-def _calm_the_collector() -> None:
+def calm_the_collector() -> None:
     """What was imported stays for good, and a reconcile makes thousands of objects that count references suffices for:
     looking at all of them every 700 objects, as Python does by itself, takes a tenth of the operator's time."""
     import gc

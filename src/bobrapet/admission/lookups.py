@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Final
 
 from bobrapet.api import (
@@ -49,7 +48,6 @@ CONCURRENT: Final = 16
 
 _SECRET: Final = PartialObjectMetadata.of("v1", "Secret")  # its contents are none of our business
 _BY_NAME: Final = {kind.KIND: kind for kind in KINDS}
-_BY_KIND_AND_NAME: Final = attrgetter("kind", "namespace", "name")
 _CACHED: Final = frozenset({Engram, EngramTemplate, ImpulseTemplate, StepRun, Story, StoryRun, Transport})
 """Kinds that the reconcilers keep in the cache anyway; others would cost a watch each."""
 
@@ -78,7 +76,7 @@ class _Gathered:
     """Whether an answer depends on the cache, and may be old."""
 
     async def look_up(self, wanted: Iterable[Wanted]) -> list[KubernetesObject]:
-        ordered = sorted(set(wanted), key=_BY_KIND_AND_NAME)
+        ordered = sorted(set(wanted))
         near = [each for each in ordered if self._is_near(each)]
         far = [each for each in ordered if not self._is_near(each)]
         found = [await self._one(each) for each in near]  # answered from memory: tasks would cost more than they save

@@ -6,7 +6,13 @@ from enum import StrEnum
 from typing import Final
 
 
-class Phase(StrEnum):
+class Word(StrEnum):
+    """One of a closed set of words."""
+
+    __hash__ = str.__hash__  # Enum has one of its own, in Python, and words are keys everywhere
+
+
+class Phase(Word):
     """Summary of a lifecycle; `status.conditions` is the canonical signal."""
 
     PENDING = "Pending"
@@ -43,13 +49,13 @@ TERMINAL_PHASES: Final = frozenset(
 )
 
 
-class StopMode(StrEnum):
+class StopMode(Word):
     SUCCESS = "success"
     FAILURE = "failure"
     CANCEL = "cancel"
 
 
-class StepType(StrEnum):
+class StepType(Word):
     CONDITION = "condition"
     PARALLEL = "parallel"
     SLEEP = "sleep"
@@ -59,36 +65,36 @@ class StepType(StrEnum):
     GATE = "gate"
 
 
-class TransportMode(StrEnum):
+class TransportMode(Word):
     HOT = "hot"
     FALLBACK = "fallback"
 
 
-class WorkloadMode(StrEnum):
+class WorkloadMode(Word):
     JOB = "job"
     DEPLOYMENT = "deployment"
     STATEFUL_SET = "statefulset"
 
 
-class BackoffStrategy(StrEnum):
+class BackoffStrategy(Word):
     EXPONENTIAL = "exponential"
     LINEAR = "linear"
     CONSTANT = "constant"
 
 
-class UpdateStrategyType(StrEnum):
+class UpdateStrategyType(Word):
     ROLLING_UPDATE = "RollingUpdate"
     RECREATE = "Recreate"
 
 
-class ValidationStatus(StrEnum):
+class ValidationStatus(Word):
     VALID = "valid"
     INVALID = "invalid"
     UNKNOWN = "unknown"
     PENDING = "pending"
 
 
-class ExitClass(StrEnum):
+class ExitClass(Word):
     """How an exit is read: `retry` and `rateLimited` may run again, `terminal` never; `unknown`: lost pod."""
 
     SUCCESS = "success"
@@ -98,13 +104,13 @@ class ExitClass(StrEnum):
     UNKNOWN = "unknown"
 
 
-class SecretMountType(StrEnum):
+class SecretMountType(Word):
     ENV = "env"
     FILE = "file"
     BOTH = "both"
 
 
-class StoryPattern(StrEnum):
+class StoryPattern(Word):
     """`streaming` and `realtime` are two names of one pattern."""
 
     BATCH = "batch"
@@ -116,36 +122,36 @@ class StoryPattern(StrEnum):
         return self is not StoryPattern.BATCH
 
 
-class ConcurrencyMode(StrEnum):
+class ConcurrencyMode(Word):
     SERIAL = "serial"
     CANCEL_PREVIOUS = "cancelPrevious"
     PARALLEL = "parallel"
 
 
-class ConcurrencyScope(StrEnum):
+class ConcurrencyScope(Word):
     STORY_RUN = "storyrun"
     PARTICIPANT = "participant"
 
 
-class TriggerDedupeMode(StrEnum):
+class TriggerDedupeMode(Word):
     NONE = "none"
     TOKEN = "token"
     KEY = "key"
 
 
-class CacheMode(StrEnum):
+class CacheMode(Word):
     READ = "read"
     WRITE = "write"
     READ_WRITE = "readWrite"
 
 
-class GateDecisionState(StrEnum):
+class GateDecisionState(Word):
     PENDING = "Pending"
     APPROVED = "Approved"
     REJECTED = "Rejected"
 
 
-class HandoffPhase(StrEnum):
+class HandoffPhase(Word):
     """`requested` and `pending` are two names of one phase; absent means `none`."""
 
     NONE = "none"
@@ -156,7 +162,7 @@ class HandoffPhase(StrEnum):
     READY = "ready"
 
 
-class StructuredErrorType(StrEnum):
+class StructuredErrorType(Word):
     TIMEOUT = "timeout"
     STORAGE = "storage_error"
     SERIALIZATION = "serialization_error"
@@ -166,33 +172,33 @@ class StructuredErrorType(StrEnum):
     UNKNOWN = "unknown"
 
 
-class StoryTriggerDecision(StrEnum):
+class StoryTriggerDecision(Word):
     PENDING = "Pending"
     CREATED = "Created"
     REUSED = "Reused"
     REJECTED = "Rejected"
 
 
-class EffectClaimCompletionStatus(StrEnum):
+class EffectClaimCompletionStatus(Word):
     COMPLETED = "completed"
     RELEASED = "released"
     ABANDONED = "abandoned"
 
 
-class EffectClaimPhase(StrEnum):
+class EffectClaimPhase(Word):
     RESERVED = "Reserved"
     COMPLETED = "Completed"
     RELEASED = "Released"
     ABANDONED = "Abandoned"
 
 
-class MediaDirection(StrEnum):
+class MediaDirection(Word):
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
     BIDIRECTIONAL = "bidirectional"
 
 
-class AudioCodecName(StrEnum):
+class AudioCodecName(Word):
     PCM16 = "pcm16"
     PCM24 = "pcm24"
     OPUS = "opus"
@@ -205,7 +211,7 @@ class AudioCodecName(StrEnum):
     RAW = "raw"
 
 
-class VideoCodecName(StrEnum):
+class VideoCodecName(Word):
     H264 = "h264"
     VP8 = "vp8"
     VP9 = "vp9"
@@ -215,35 +221,35 @@ class VideoCodecName(StrEnum):
     RAW_BGR = "raw-bgr"
 
 
-class BufferDropPolicy(StrEnum):
+class BufferDropPolicy(Word):
     DROP_NEWEST = "drop_newest"
     DROP_OLDEST = "drop_oldest"
 
 
-class FlowControlMode(StrEnum):
+class FlowControlMode(Word):
     NONE = "none"
     CREDITS = "credits"
     WINDOW = "window"
 
 
-class OrderingMode(StrEnum):
+class OrderingMode(Word):
     NONE = "none"
     PER_STREAM = "per_stream"
     PER_PARTITION = "per_partition"
 
 
-class DeliverySemantics(StrEnum):
+class DeliverySemantics(Word):
     BEST_EFFORT = "best_effort"
     AT_LEAST_ONCE = "at_least_once"
 
 
-class ReplayMode(StrEnum):
+class ReplayMode(Word):
     NONE = "none"
     MEMORY = "memory"
     DURABLE = "durable"
 
 
-class TransportLaneKind(StrEnum):
+class TransportLaneKind(Word):
     AUDIO = "audio"
     VIDEO = "video"
     BINARY = "binary"
@@ -251,47 +257,47 @@ class TransportLaneKind(StrEnum):
     CONTROL = "control"
 
 
-class TransportLaneDirection(StrEnum):
+class TransportLaneDirection(Word):
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
     BIDIRECTIONAL = "bidirectional"
 
 
-class TransportFanInMode(StrEnum):
+class TransportFanInMode(Word):
     ALL = "all"
     ANY = "any"
     QUORUM = "quorum"
 
 
-class TransportRoutingMode(StrEnum):
+class TransportRoutingMode(Word):
     AUTO = "auto"
     HUB = "hub"
     P2P = "p2p"
 
 
-class TransportFanOutMode(StrEnum):
+class TransportFanOutMode(Word):
     SEQUENTIAL = "sequential"
     PARALLEL = "parallel"
 
 
-class TransportRoutingRuleAction(StrEnum):
+class TransportRoutingRuleAction(Word):
     ALLOW = "allow"
     DENY = "deny"
 
 
-class TransportPartitionMode(StrEnum):
+class TransportPartitionMode(Word):
     NONE = "none"
     PRESERVE = "preserve"
     HASH = "hash"
 
 
-class TransportUpgradeStrategy(StrEnum):
+class TransportUpgradeStrategy(Word):
     ROLLING = "rolling"
     DRAIN_CUTOVER = "drain_cutover"
     BLUE_GREEN = "blue_green"
 
 
-class TransportRecordingMode(StrEnum):
+class TransportRecordingMode(Word):
     OFF = "off"
     METADATA = "metadata"
     PAYLOAD = "payload"
@@ -300,53 +306,53 @@ class TransportRecordingMode(StrEnum):
 # The sets below are plain strings in the CRDs, as in the Go ones; admission compares them.
 
 
-class TracingSamplePolicy(StrEnum):
+class TracingSamplePolicy(Word):
     RATE = "rate"
     RANDOM = "random"
     ALWAYS = "always"
     NEVER = "never"
 
 
-class OnTimeout(StrEnum):
+class OnTimeout(Word):
     FAIL = "fail"
     SKIP = "skip"
 
 
-class PullPolicy(StrEnum):
+class PullPolicy(Word):
     ALWAYS = "Always"
     NEVER = "Never"
     IF_NOT_PRESENT = "IfNotPresent"
 
 
-class RestartPolicy(StrEnum):
+class RestartPolicy(Word):
     ALWAYS = "Always"
     NEVER = "Never"
     ON_FAILURE = "OnFailure"
 
 
-class ServiceType(StrEnum):
+class ServiceType(Word):
     CLUSTER_IP = "ClusterIP"
     NODE_PORT = "NodePort"
     LOAD_BALANCER = "LoadBalancer"
 
 
-class PodManagementPolicy(StrEnum):
+class PodManagementPolicy(Word):
     ORDERED_READY = "OrderedReady"
     PARALLEL = "Parallel"
 
 
-class CrossNamespacePolicy(StrEnum):
+class CrossNamespacePolicy(Word):
     DENY = "deny"
     GRANT = "grant"
     ALLOW = "allow"
 
 
-class StorageProvider(StrEnum):
+class StorageProvider(Word):
     S3 = "s3"
     FILE = "file"
 
 
-class ConditionStatus(StrEnum):
+class ConditionStatus(Word):
     TRUE = "True"
     FALSE = "False"
     UNKNOWN = "Unknown"

@@ -105,6 +105,11 @@ class _EmptyMap(dict[str, Any]):
     def _closed(self, *_: Any, **__: Any) -> Any:
         raise TypeError("this map is unset; assign a new one to the attribute instead of changing it in place")
 
+    __hash__ = object.__hash__  # type: ignore[assignment]  # what has a hash is a default that pydantic does not copy
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
     __setitem__ = __delitem__ = update = setdefault = pop = popitem = clear = __ior__ = _closed
 
 
@@ -118,7 +123,7 @@ def unset_items(*, alias: str | None = None) -> Any:
 
 def unset_map() -> Any:
     """Default of a map field: see `unset_items`."""
-    return Field(default_factory=lambda: EMPTY_MAP)
+    return Field(default=EMPTY_MAP)
 
 
 # Numbers and booleans are strict: the API server refuses "1" and true where a number belongs, so do we.

@@ -68,12 +68,14 @@ def check_graph(findings: Findings, spec: StorySpec, read: Mapping[str, Iterable
     _check_branch_names(findings, lists)
     known: dict[str, None] = {}
     for entry in lists:
-        known.update(dict.fromkeys(step.name for step in entry.steps))
-        for index, step in enumerate(entry.steps):
-            if step.needs and (step.name in step.needs or not known.keys() >= set(step.needs)):
-                _check_needs(findings, f"{entry.path}[{index}]", step, known, lists)
         implicit = read if entry.name == "steps" else {}
-        _check_cycle(findings, entry, implicit)
+        in_order = _is_in_order(entry.steps, implicit, known)
+        known.update(dict.fromkeys(step.name for step in entry.steps))
+        if not in_order:
+            for path, step in entry.placed():
+                if step.needs and (step.name in step.needs or not known.keys() >= set(step.needs)):
+                    _check_needs(findings, path, step, known, lists)
+            _check_cycle(findings, entry, implicit)
         _check_requires(findings, entry)
 
 
@@ -96,6 +98,8 @@ def _check_names(findings: Findings, lists: Sequence[StepList]) -> None:
 
 def _check_branch_names(findings: Findings, lists: Sequence[StepList]) -> None:
     """A branch is read as `steps.<branch>` like a step, so the two must not have one name (runs 26, case 34)."""
+    if not any(step.type is StepType.PARALLEL for entry in lists for step in entry.steps):
+        return
     paths = {step.name: path for entry in lists for path, step in entry.placed()}
     for entry in lists:
         for path, step in entry.placed():
@@ -122,8 +126,6 @@ def _check_needs(findings: Findings, path: str, step: Step, known: Collection[st
 
 
 def _check_cycle(findings: Findings, entry: StepList, read: Mapping[str, Iterable[str]]) -> None:
-    if _is_in_order(entry.steps, read):
-        return
     names = {step.name for step in entry.steps}
     edges: dict[str, Sequence[str]] = {}
     for step in entry.steps:
@@ -145,13 +147,17 @@ def _check_cycle(findings: Findings, entry: StepList, read: Mapping[str, Iterabl
         )
 
 
-def _is_in_order(steps: Sequence[Step], read: Mapping[str, Iterable[str]]) -> bool:
-    """Whether every step stands below those that it depends on, as authors mostly write them: no cycle then."""
-    above: set[str] = set()
+def _is_in_order(steps: Sequence[Step], read: Mapping[str, Iterable[str]], before: Iterable[str]) -> bool:
+    """Whether every step stands below those that it depends on, as authors mostly write them.
+
+    Then every need is known, and there is no cycle. `before` are the names of the lists that run before.
+    """
+    above = set(before)
     for step in steps:
-        if not above.issuperset(step.needs) or not above.issuperset(read.get(step.name, ())):
+        name = step.name
+        if not above.issuperset(step.needs) or (name in read and not above.issuperset(read[name])):
             return False
-        above.add(step.name)
+        above.add(name)
     return True
 
 

@@ -9,6 +9,7 @@ Rules: spec admission A2.2, workloads 17.1 and R-7.4.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -28,6 +29,9 @@ _CACHED_SCHEMAS: Final = 512
 _MAX_VIOLATIONS: Final = 20
 _MAX_EXPLAINED_BYTES: Final = 256 * 1024  # beyond, finding better words would cost more than they are worth
 
+_NO_VALUE: Final = (ValueError, TypeError, RecursionError)
+"""What the engines raise about something that is no JSON value, or far too deep."""
+
 _ENGINES: Final[dict[Dialect, Any]] = {
     Dialect.DRAFT_4: jsonschema_rs.Draft4Validator,
     Dialect.DRAFT_6: jsonschema_rs.Draft6Validator,
@@ -45,6 +49,8 @@ class Stands(Enum):
     """Payload references: what components and the controller exchange."""
     TEMPLATES = "templates"
     """Payload references and templates: what an author writes into a manifest."""
+
+    __hash__ = object.__hash__  # Enum has one of its own, in Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,16 @@ class CompiledSchema:
                 break
         return found
 
+    def fits(self, value: Any, stands: Stands = Stands.REFERENCES) -> bool:
+        """Whether it is certain, and quickly said, that `value` fits; no is no answer.
+
+        A value that fits as it stands does so whatever could stand for it.
+        """
+        try:
+            return self._engines_say_yes(value, stands)
+        except _NO_VALUE:
+            return False
+
     def with_defaults(self, value: Any) -> Any:
         """`value` with the defaults of missing properties filled in; the given value is not changed.
 
@@ -96,30 +112,28 @@ class CompiledSchema:
         """
         return _filled(self._schema, value, MAX_SCHEMA_DEFAULT_DEPTH)
 
-    def _passes_with_stand_ins(self, value: Any, stands: Stands) -> bool:
-        """Whether it is certain that stand-ins make the value fit; no is no answer."""
-        if stands is Stands.NOTHING:
-            return False
-        if stands not in self._wide:
-            self._wide[stands] = self._widened(stands)
-        wide = self._wide[stands]
-        return wide is not None and wide.is_valid(value)
+    def _engines_say_yes(self, value: Any, stands: Stands) -> bool:
+        if stands is not Stands.NOTHING:  # asked first: where something stands for a value, the plain one says no
+            wide = self._wide[stands] if stands in self._wide else self._widened(stands)
+            if wide is not None and wide.is_valid(value):
+                return True
+        return bool(self._engine.is_valid(value))
 
     def _widened(self, stands: Stands) -> Any:
         wide = with_stand_ins(self._schema, _WIDE[stands])
-        if wide is None:
-            return None
-        try:
-            return _engine(wide, self._dialect)
-        except (jsonschema_rs.ValidationError, ValueError, RecursionError):
-            return None
+        engine = None
+        if wide is not None:
+            with suppress(jsonschema_rs.ValidationError, ValueError, RecursionError):
+                engine = _engine(wide, self._dialect)
+        self._wide[stands] = engine
+        return engine
 
     def _violations(self, value: Any, stands: Stands) -> Iterator[Violation]:
         try:
-            if self._engine.is_valid(value) or self._passes_with_stand_ins(value, stands):
+            if self._engines_say_yes(value, stands):
                 return
             size = len(msgspec.json.encode(value))
-        except (ValueError, TypeError, RecursionError) as error:
+        except _NO_VALUE as error:
             yield Violation((), f"is no JSON value: {error}")
             return
         stand_in = _STAND_INS[stands]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from bobrapet.api import KubernetesObject, ReferenceGrant
 from bobrapet.config.operator import OperatorConfig
@@ -28,8 +28,7 @@ class Lookup(Protocol):
         """The ReferenceGrants of a namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Something that a check asked for and `Objects` was not told about."""
 
     kind: str

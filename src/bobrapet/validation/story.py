@@ -18,7 +18,7 @@ from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
 from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
 from bobrapet.validation.faults import Findings, did_you_mean, quoted
-from bobrapet.validation.graph import StepList, Upstream, branch_names, branches, check_graph, step_lists
+from bobrapet.validation.graph import Upstream, branch_names, branches, check_graph, step_lists
 from bobrapet.validation.json_schema import CompiledSchema, InvalidSchema, compile_schema
 from bobrapet.validation.primitives import check_primitive
 from bobrapet.validation.references import CORE, Referrer, Target
@@ -94,6 +94,8 @@ class _StoryCheck:
         self._block_limit = scene.config.controller.max_story_block_bytes
         self._may_have_large_blocks = size is None or size > self._block_limit
         self._components: dict[tuple[str, str], _Component] = {}
+        self._at_home: dict[str, _Component] = {}
+        """Whole components of the Story's own namespace by name: there is nothing to say about them again."""
         self._reads: dict[str, dict[str, str]] = {}
         """Step -> names that its templates read -> path of the first that does."""
         self._runtime_reads: dict[str, dict[str, str]] = {}
@@ -109,7 +111,7 @@ class _StoryCheck:
             check_templates(findings, "spec.output", spec.output, Scope.STORY_OUTPUT)
         for entry in step_lists(spec):
             for path, step in entry.placed():
-                self._step(entry, path, step)
+                self._step(path, step)
         reads = self._reads_by_step(self._reads)
         check_graph(findings, spec, {} if self._streaming else reads)
         self._doubtful_reads(reads)
@@ -117,26 +119,26 @@ class _StoryCheck:
         self._check_transports()
 
     def _block(self, path: str, block: Mapping[str, Any]) -> None:
-        if self._may_have_large_blocks:
-            check_size(self._findings, path, block, self._block_limit, _BLOCK_HINT)
+        check_size(self._findings, path, block, self._block_limit, _BLOCK_HINT)
 
     # Steps
 
-    def _step(self, entry: StepList, path: str, step: Step) -> None:
-        findings = self._findings
-        if step.ref is not None and step.type is not None:
-            findings.invalid(path, "must not set both ref and type")
-        elif step.ref is None and step.type is None:
+    def _step(self, path: str, step: Step) -> None:
+        findings, reference, step_type = self._findings, step.ref, step.type
+        if step_type is not None:
+            if reference is not None:
+                findings.invalid(path, "must not set both ref and type")
+            if self._streaming and step_type in _BATCH_ONLY:
+                findings.invalid(f"{path}.type", f"{step_type} is only supported for batch stories", step_type)
+        elif reference is None:
             findings.required(path, "must set either ref or type")
-        if self._streaming and step.type is not None and step.type in _BATCH_ONLY:
-            findings.invalid(f"{path}.type", f"{step.type} is only supported for batch stories", step.type)
-        if step.with_ is not None:
+        if self._may_have_large_blocks and step.with_ is not None:
             self._block(f"{path}.with", step.with_)
-        if step.type is not None:
+        if step_type is not None:
             check_primitive(findings, path, step)
-        if step.type is StepType.EXECUTE_STORY:
-            self._sub_story(f"{path}.with.storyRef", step)
-        component = self._component(f"{path}.ref", step.ref) if step.ref is not None else None
+            if step_type is StepType.EXECUTE_STORY:
+                self._sub_story(f"{path}.with.storyRef", step)
+        component = self._component(f"{path}.ref", reference) if reference is not None else None
         if self._streaming and component is not None and component.mode is WorkloadMode.JOB:
             text = "the Engram has mode job; a streaming Story keeps Engrams running: mode deployment or statefulset"
             self._scene.unfit(findings, f"{path}.ref.name", text)
@@ -147,7 +149,7 @@ class _StoryCheck:
             self._transport_of_step(f"{path}.transport", step.transport)
         if step.execution is not None:
             check_overrides(findings, f"{path}.execution", step.execution)
-        if step.type is StepType.PARALLEL:
+        if step_type is StepType.PARALLEL:
             for index, branch in enumerate(branches(step)):
                 self._branch(f"{path}.with.steps[{index}]", branch)
 
@@ -162,33 +164,29 @@ class _StoryCheck:
             self._inputs(path, branch, component)
 
     def _templates(self, path: str, step: Step, component: _Component | None) -> None:
-        findings = self._findings
-        static = Scope.REALTIME_STATIC if self._streaming else Scope.BATCH_RUNTIME
-        condition = Scope.REALTIME_RUNTIME if self._streaming else Scope.BATCH_RUNTIME
-        if step.if_ is not None:
-            read_template(findings, f"{path}.if", step.if_, condition, self._reads.setdefault(step.name, {}))
+        findings, condition, inputs, name = self._findings, step.if_, step.with_, step.name
+        if condition is not None:
+            scope = Scope.REALTIME_RUNTIME if self._streaming else Scope.BATCH_RUNTIME
+            read_template(findings, f"{path}.if", condition, scope, self._reads.setdefault(name, {}))
         if step.idempotency_key_template is not None:
             at = f"{path}.idempotencyKeyTemplate"
             check_templates(findings, at, step.idempotency_key_template, Scope.BATCH_RUNTIME)
-        if step.with_ is not None:
+        if inputs is not None:
             # What a wait or a stop reads when it is evaluated may be anything; a component waits for what it reads.
-            found = Templates(f"{path}.with", step.with_)
+            scope = Scope.REALTIME_STATIC if self._streaming else Scope.BATCH_RUNTIME
+            found = Templates(f"{path}.with", inputs)
             if step.ref is not None or step.type in _READERS:
-                self._read(step, found, static)
+                if found.places or found.places is None:
+                    found.read(findings, scope, self._reads.setdefault(name, {}))
             elif step.type is StepType.WAIT:
-                found.read(findings, static, self._watched.setdefault(step.name, {}))
+                found.read(findings, scope, self._watched.setdefault(name, {}))
             else:
-                found.check(findings, static)
+                found.check(findings, scope)
         if step.runtime is not None:
             self._runtime(f"{path}.runtime", step, component)
         if step.post_execution is not None:
             at = f"{path}.postExecution.condition"
             check_templates(findings, at, step.post_execution.condition, Scope.BATCH_RUNTIME)
-
-    def _read(self, step: Step, found: Templates, scope: Scope) -> None:
-        """Checks templates, and notes which steps they read."""
-        if found.places or found.places is None:
-            found.read(self._findings, scope, self._reads.setdefault(step.name, {}))
 
     def _runtime(self, path: str, step: Step, component: _Component | None) -> None:
         always_on = component is not None and component.mode not in (None, WorkloadMode.JOB)
@@ -204,10 +202,9 @@ class _StoryCheck:
 
     def _component(self, path: str, reference: EngramReference) -> _Component | None:
         """Finds Engram and template; None when the reference itself is refused."""
-        if not reference.namespace and not reference.version:
-            known = self._components.get((self._namespace, reference.name))
-            if known is not None and known.engram is not None and known.template is not None:
-                return known  # nothing was said about it before, and there is nothing to say now
+        is_plain = not reference.namespace and not reference.version
+        if is_plain and reference.name in self._at_home:
+            return self._at_home[reference.name]
         namespace = (reference.namespace or "").strip() or self._namespace
         name = reference.name.strip()
         target = Target(CORE, "Engram", namespace, name)
@@ -224,6 +221,8 @@ class _StoryCheck:
         if component.template is None:
             template = component.engram.spec.template_ref.name.strip()
             self._scene.missing(self._findings, path, f"EngramTemplate '{template}' of engram '{name}' not found")
+        elif is_plain:
+            self._at_home[reference.name] = component
         return component
 
     def _find_component(self, namespace: str, name: str) -> _Component:
@@ -289,6 +288,8 @@ class _StoryCheck:
         A name of a branch counts as its parallel step, and a step is also known by its name with every other
         character made an underscore.
         """
+        if not reads:
+            return {}
         known = {step.name for step in self._spec.steps}
         if all(known.issuperset(names) for names in reads.values()):
             return {step: names for step, names in reads.items() if step in known}
@@ -304,17 +305,20 @@ class _StoryCheck:
         in_runtime = self._reads_by_step(self._runtime_reads)
         watched = self._reads_by_step(self._watched)
         for step in self._spec.steps:
-            found = {**in_runtime.get(step.name, {}), **reads.get(step.name, {})}
+            name = step.name
+            found = reads.get(name) or {}
+            if name in in_runtime:
+                found = {**in_runtime[name], **found}
             for read, path in found.items():
                 if read not in upstream:
                     self._unknown(step, read, path)
-                elif read != step.name and not upstream.runs_before(read, step.name):
+                elif read not in step.needs and read != name and not upstream.runs_before(read, name):
                     self._findings.warn(
                         path,
-                        f"step '{step.name}' references step '{read}' which is not in its upstream dependency chain; "
+                        f"step '{name}' references step '{read}' which is not in its upstream dependency chain; "
                         f"add it to needs",
                     )
-            for read, path in watched.get(step.name, {}).items():
+            for read, path in watched[name].items() if name in watched else ():
                 if read not in upstream:
                     self._unknown(step, read, path)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from bobrapet import expressions
@@ -26,6 +26,8 @@ class Scope(StrEnum):
     REALTIME_STATIC = "realtime-static"
     REALTIME_RUNTIME = "realtime-runtime"
     STORY_OUTPUT = "story-output"
+
+    __hash__ = str.__hash__  # Enum has one of its own, in Python
 
 
 class Templates:
@@ -59,18 +61,29 @@ class Templates:
                 for name in _look(text, scope)[1]:
                     steps.setdefault(name, _below(self.path, where))
             return
+        look = _LOOK_ONCE[scope]
         for where, text in places:
-            read_template(findings, f"{self.path}{where}", text, scope, steps)
+            problems, names = look(text) if len(text) <= _MAX_CACHED_LENGTH else _look_now(scope, text)
+            if problems:
+                _report(findings, f"{self.path}{where}", text, problems)
+            for name in names:
+                if name not in steps:
+                    steps[name] = f"{self.path}{where}"
 
 
 def read_template(findings: Findings, path: str, text: str, scope: Scope, steps: dict[str, str]) -> None:
     """Checks one text; adds to `steps` those that it reads, unless they are there."""
     problems, names = _look(text, scope)
-    for problem in problems:
-        findings.invalid(path, _text(problem), text)
+    if problems:
+        _report(findings, path, text, problems)
     for name in names:
         if name not in steps:
             steps[name] = path
+
+
+def _report(findings: Findings, path: str, text: str, problems: Sequence[expressions.Problem]) -> None:
+    for problem in problems:
+        findings.invalid(path, _text(problem), text)
 
 
 def check_templates(findings: Findings, path: str, value: Any, scope: Scope) -> None:
@@ -88,8 +101,8 @@ def check_denied_functions(findings: Findings, path: str, value: Any) -> None:
 _MAX_PLAIN_DEPTH: Final = 24
 """Levels of a value that the quick walk goes down."""
 
-_MAX_CACHED_LENGTH: Final = 2048
-"""Characters of a template that the caches remember: together they hold some 20 MiB at most."""
+_MAX_CACHED_LENGTH: Final = 1024
+"""Characters of a template that the caches remember: together they hold some 20 MiB at most, in practice far less."""
 
 
 def _walk(value: Any, where: str, places: list[tuple[str, str]], depth: int) -> bool:
@@ -119,10 +132,10 @@ def _walk(value: Any, where: str, places: list[tuple[str, str]], depth: int) -> 
 def _look(text: str, scope: Scope) -> tuple[Sequence[expressions.Problem], Sequence[str]]:
     """What is wrong with one template in a scope, and which steps it reads."""
     # The same texts come back with every update of a Story, and with the next one made from the same draft.
-    return _look_once(text, scope) if len(text) <= _MAX_CACHED_LENGTH else _look_now(text, scope)
+    return _LOOK_ONCE[scope](text) if len(text) <= _MAX_CACHED_LENGTH else _look_now(scope, text)
 
 
-def _look_now(text: str, scope: Scope) -> tuple[Sequence[expressions.Problem], Sequence[str]]:
+def _look_now(scope: Scope, text: str) -> tuple[Sequence[expressions.Problem], Sequence[str]]:
     if _ONLY_PATHS.fullmatch(text):  # most templates; parsing finds nothing more in them
         paths = _PATH.findall(text)
         if _ROOTS[scope].issuperset(root for root, _ in paths):
@@ -134,7 +147,8 @@ _PATH: Final = re.compile(r"\{\{ ?\.?(inputs|steps|packet)\.([A-Za-z_]\w*)(?:\.[
 _ONLY_PATHS: Final = re.compile(rf"[^{{]*(?:{_PATH.pattern}[^{{]*)+", re.ASCII)
 _ROOTS: Final = {scope: expressions.SCOPES[scope].roots for scope in Scope}
 
-_look_once: Final = lru_cache(maxsize=4096)(_look_now)
+_LOOK_ONCE: Final = {scope: lru_cache(maxsize=4096)(partial(_look_now, scope)) for scope in Scope}
+"""A cache for each scope: a lone text as key costs half of a pair."""
 
 
 def _below(path: str, where: str) -> str:

@@ -127,6 +127,8 @@ def report_violations(
     stands: Stands = Stands.TEMPLATES,
 ) -> None:
     """`value` fits a schema of `owner` (for the message)."""
+    if schema.fits(value, stands):
+        return
     for violation in schema.violations(value, stands):
         where = violation.where
         at = f"{path}{where if where.startswith('[') else f'.{where}' if where else ''}"

@@ -334,8 +334,15 @@ def test_what_stands_for_a_value_is_judged_alike_by_the_fast_and_the_explaining_
 ) -> None:
     compiled = compile_schema(schema)
     accepts = {Stands.REFERENCES: is_reference, Stands.TEMPLATES: is_reference_or_template}[stands]
+    as_it_stands = compiled.is_valid(value, Stands.NOTHING)
     searched = not explain(normalise(schema), Dialect.DRAFT_2020_12, value, accepts, 1)
-    assert compiled.is_valid(value, stands) == searched
+    assert compiled.is_valid(value, stands) == (as_it_stands or searched)
+
+
+def test_a_value_that_fits_as_it_stands_fits_whatever_could_stand_for_it() -> None:
+    schema = {"oneOf": [{"minimum": 1}, {"items": {"type": "string"}}]}
+    assert compile_schema(schema).is_valid([{"$bubuStorageRef": "a"}], Stands.REFERENCES)
+    assert compile_schema({"not": {"type": "integer"}}).is_valid("{{ inputs.a }}", Stands.TEMPLATES)
 
 
 @pytest.mark.parametrize(
