@@ -105,6 +105,13 @@ def values_schema(values: Object) -> Object:
     found["webhook"]["properties"]["certificates"]["properties"]["provider"] |= {
         "enum": ["self-signed", "cert-manager"]
     }
+    claim = {"namespace": {"type": "string", "minLength": 1}, "claim": {"type": "string", "minLength": 1}}
+    found["fileStorage"]["properties"]["claims"]["items"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": sorted(claim),
+        "properties": {**claim, "volume": {"type": "object"}},
+    }
     found["watchNamespaces"]["items"] = {"type": "string", "minLength": 1}
     found["metrics"]["properties"]["bindAddress"] = {"type": ["string", "integer"]}
     found["global"] = {"type": "object"}  # what a chart around this one hands to all

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.unit.manifests.rendered import CHART, Object, call, chart, kustomize, objects, tool
+from tests.unit.manifests.rendered import CHART, MANIFESTS, Object, call, chart, kustomize, objects, tool
 
 OVERLAYS = {
     "default": (),
@@ -166,3 +168,54 @@ def test_the_notes_tell_the_next_step_and_helm_finds_no_fault() -> None:
     notes = said.partition("NOTES:")[2]
     assert "rollout status deployment/bobrapet-controller-manager" in notes
     assert "kubectl apply -f" in notes
+
+
+def test_claims_of_file_storage_are_mounted_where_the_manager_looks_for_them() -> None:
+    prefix = "fileStorage.claims"
+    own = (f"{prefix}[0].namespace=bobrapet-system", f"{prefix}[0].claim=payloads")
+    other = (f"{prefix}[1].namespace=team", f"{prefix}[1].claim=data", f"{prefix}[1].volume.nfs.server=files")
+    pod = manager_pod(chart(*own, *other, f"{prefix}[1].volume.nfs.path=/x"))
+    assert "--storage-claims-path=/claims" in pod["containers"][0]["args"]
+    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    assert mounts["claim-0"] == "/claims/bobrapet-system/payloads"
+    assert mounts["claim-1"] == "/claims/team/data"
+    volumes = {each.pop("name"): each for each in pod["volumes"]}
+    assert volumes["claim-0"] == {"persistentVolumeClaim": {"claimName": "payloads"}}
+    assert volumes["claim-1"] == {"nfs": {"server": "files", "path": "/x"}}
+
+
+def test_a_claim_that_no_pod_of_the_manager_can_mount_is_refused() -> None:
+    values = ("--set", "fileStorage.claims[0].namespace=team", "--set", "fileStorage.claims[0].claim=data")
+    command = [tool("helm"), "template", "bobrapet", str(CHART), *values]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    assert "give the volume behind team/data" in done.stderr
+
+
+def test_the_component_of_file_storage_gives_what_the_chart_gives(tmp_path: Path) -> None:
+    # kubectl takes relative paths only.
+    here = {part: os.path.relpath(MANIFESTS / part, tmp_path) for part in ("default", "file-storage")}
+    overlay = {"resources": [here["default"]], "components": [here["file-storage"]]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    prefix = "fileStorage.claims[0]"
+    ours = manager_pod(chart(f"{prefix}.namespace=bobrapet-system", f"{prefix}.claim=payloads"))
+    theirs = manager_pod(call(tool("kubectl"), "kustomize", str(tmp_path)))
+    for pod in (ours, theirs):
+        pod["containers"][0]["args"].sort()
+    assert ours == theirs
+
+
+def test_the_engram_of_the_operator_comes_with_the_chart_where_its_kind_is_known() -> None:
+    shown = call(
+        *(tool("helm"), "template", "bobrapet", str(CHART), "--set", "crds.enabled=false"),
+        *("--api-versions", "catalog.bubustack.io/v1alpha1/EngramTemplate"),
+    )
+    made = objects(shown)["EngramTemplate /materialize"]
+    assert "post-install" in made["metadata"].pop("annotations")["helm.sh/hook"]
+    assert made == yaml.safe_load((MANIFESTS / "engrams/materialize.yaml").read_text())
+    assert "EngramTemplate /materialize" not in objects(chart()), "applied with its kind it would be refused"
+
+
+def manager_pod(text: str) -> Object:
+    found: Object = objects(text)["Deployment bobrapet-system/bobrapet-controller-manager"]["spec"]["template"]["spec"]
+    return copy.deepcopy(found)
