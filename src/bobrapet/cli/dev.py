@@ -16,7 +16,14 @@ from bobrapet.cli.state import temporary_folder
 from bobrapet.validation.scene import Absent
 
 
-def main(paths: tuple[str, ...], data_dir: str | None, listen: str, images: tuple[str, ...], namespace: str) -> int:
+def main(
+    paths: tuple[str, ...],
+    data_dir: str | None,
+    listen: str,
+    images: tuple[str, ...],
+    namespace: str,
+    strict: bool = False,
+) -> int:
     """Serves until SIGINT or SIGTERM and returns the exit code."""
     host, port = _address(listen)
     try:
@@ -24,7 +31,7 @@ def main(paths: tuple[str, ...], data_dir: str | None, listen: str, images: tupl
         for warning in check_manifests(manifests, namespace, absent=Absent.WARNS):
             print(f"warning: {warning}", file=sys.stderr)
         with nullcontext(_existing(data_dir)) if data_dir else temporary_folder() as folder:
-            run_in_loop(_serve(manifests, folder, host, port, images, namespace))
+            run_in_loop(_serve(manifests, folder, host, port, images, namespace, strict))
     except ManifestError as error:
         for fault in error.faults:
             print(f"error: {fault}", file=sys.stderr)
@@ -33,7 +40,7 @@ def main(paths: tuple[str, ...], data_dir: str | None, listen: str, images: tupl
 
 
 async def _serve(
-    manifests: list[Manifest], folder: Path, host: str, port: int, images: tuple[str, ...], namespace: str
+    manifests: list[Manifest], folder: Path, host: str, port: int, images: tuple[str, ...], namespace: str, strict: bool
 ) -> None:
     from bobrapet.cli.apply import apply_all
     from bobrapet.cli.stack import StackOptions, control_plane, image_resolver, tell_about_trouble
@@ -41,7 +48,9 @@ async def _serve(
 
     stopped = asyncio.Event()
     tell_about_trouble(log.WARNING)
-    options = StackOptions(folder=folder, persistent=True, host=host, port=port, images=image_resolver(images))
+    options = StackOptions(
+        folder=folder, persistent=True, host=host, port=port, images=image_resolver(images), strict=strict
+    )
     with on_signals(stopped.set):
         async with control_plane(options) as stack:
             kubeconfig = folder / "kubeconfig"

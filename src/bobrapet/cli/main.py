@@ -51,6 +51,14 @@ Images = Annotated[
     ),
 ]
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Hold containers to their users, capabilities, read-only root and CPU limits, as far as this machine can.",
+    ),
+]
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -98,6 +106,7 @@ def run(
         typer.Option("--approve", metavar="STEP[=WHY]", help="Approve a gate as soon as the run reaches it."),
     ] = None,
     reject: Annotated[list[str] | None, typer.Option("--reject", metavar="STEP[=WHY]", help="Reject it.")] = None,
+    strict: Strict = False,
 ) -> None:
     """Run one Story here, without a cluster, and print its output.
 
@@ -120,6 +129,7 @@ def run(
         verbose=verbose,
         approve=tuple(approve or ()),
         reject=tuple(reject or ()),
+        strict=strict,
     )
     raise typer.Exit(verb.main(request))
 
@@ -135,11 +145,12 @@ def dev(
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", metavar="NAMESPACE", help="For manifests that name none.")
     ] = "default",
+    strict: Strict = False,
 ) -> None:
     """Keep a control plane running here, for kubectl and any Kubernetes client."""
     from bobrapet.cli import dev as verb
 
-    raise typer.Exit(verb.main(tuple(paths or ()), data_dir, listen, tuple(image or ()), namespace))
+    raise typer.Exit(verb.main(tuple(paths or ()), data_dir, listen, tuple(image or ()), namespace, strict))
 
 
 @app.command(rich_help_panel=_CLUSTER)
@@ -185,11 +196,12 @@ def node(
     address: Annotated[
         str, typer.Option(metavar="IP", help="Address of this machine that the node and its pods say is theirs.")
     ] = "127.0.0.1",
+    strict: Strict = False,
 ) -> None:
     """Run the pods of an API server as processes of this machine."""
     from bobrapet.cli import node as verb
 
-    raise typer.Exit(verb.main(kubeconfig, tuple(image or ()), name, data_dir, address))
+    raise typer.Exit(verb.main(kubeconfig, tuple(image or ()), name, data_dir, address, strict))
 
 
 config_app = typer.Typer(

@@ -57,6 +57,7 @@ class RunRequest:
     verbose: bool = False
     approve: tuple[str, ...] = ()
     reject: tuple[str, ...] = ()
+    strict: bool = False
 
 
 def main(request: RunRequest) -> int:
@@ -115,7 +116,7 @@ async def _run(
 
     interrupted = asyncio.Event()
     tell_about_trouble(log.INFO if request.verbose else log.ERROR)
-    options = StackOptions(folder=folder, persistent=request.data_dir is not None, images=images)
+    options = StackOptions(folder=folder, persistent=request.data_dir is not None, images=images, strict=request.strict)
 
     def interrupt() -> None:
         if interrupted.is_set():

@@ -49,6 +49,8 @@ class StackOptions:
     host: str = "127.0.0.1"
     port: int = 0
     images: ImageResolver | None = None
+    strict: bool = False
+    """Holds containers to the whole of their security contexts and limits."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
 
         images = options.images or ImageResolver()
         node = await stack.enter_async_context(
-            Node(config, NodeOptions(data_dir=options.folder, images=images, heartbeat=False))
+            Node(config, NodeOptions(data_dir=options.folder, images=images, strict=options.strict, heartbeat=False))
         )
         server.serve_logs(node.logs)
 

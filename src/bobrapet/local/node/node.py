@@ -2,8 +2,8 @@
 
 It plays scheduler and kubelet at once: a pod without a node is bound to this one, a pod bound to it is run. How it
 differs from a kubelet, in short: containers see the machine's own files and network, and the pod's volumes mounted in
-these where the machine permits that; users, capabilities and resource limits of the pod are not applied. The list:
-docs/process-runner.md.
+these where the machine permits that; limits of memory hold where it permits control groups; users, capabilities and the
+like are those of the node unless it is told to be strict. The list: docs/process-runner.md.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from bobrapet.runtime.errors import Conflict, ControllerRuntimeError, NotFound
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
 
-from . import credentials
+from . import cgroups, credentials
 from .api import LEASE_SECONDS, NodeApi
+from .cgroups import ControlGroups
 from .environment import Machine
 from .images import ImageResolver
 from .kubelet import Kubelet
@@ -78,6 +79,13 @@ class NodeOptions:
     max_pods: int = 110
     """Pods at once, as a kubelet's default; further ones wait unbound."""
 
+    strict: bool = False
+    """Also holds containers to `readOnlyRootFilesystem`, limits of CPU, and where this process is root to users, groups
+    and capabilities. False: they may do what this process may."""
+
+    volume_refresh: float = 60.0
+    """Seconds until running containers see a changed Secret or ConfigMap in a volume, at most."""
+
     log_port: int | None = None
     """Port of an HTTPS endpoint on loopback from which a kube-apiserver fetches logs; 0 takes a free one. None: none,
     as the embedded API server reads `Node.logs` directly. Everybody on this machine can read from it."""
@@ -112,7 +120,8 @@ class Node:
         self._config = config
         self._client = RestClient(config)
         self._api = NodeApi(self._client)
-        self._launcher = Launcher()
+        self._groups = ControlGroups(cgroups.find())
+        self._launcher = Launcher(groups=self._groups.folders)
         self._events = EventRecorder(self._api, options.name, options.clock)
         self._machine = Machine(options.name, str(os.cpu_count() or 1), str(_memory_bytes()), options.address)
         self._pods: dict[str, _Pod] = {}
@@ -132,6 +141,7 @@ class Node:
         """Starts taking pods."""
         options = self.options
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)  # below it are Secrets
         self._services = Services(
             api=self._api,
             config=self._config,
@@ -144,7 +154,11 @@ class Node:
             ca=credentials.authority(self._config),
             environment={name: os.environ[name] for name in options.inherit if name in os.environ},
             working_directory=options.working_directory or os.getcwd(),
-            visible=_visible(self._folder, Path(options.working_directory or os.getcwd())),
+            visible=tuple({*_python(), *_resolved(self._folder, Path(options.working_directory or os.getcwd()))}),
+            python=_python(),
+            groups=self._groups,
+            strict=options.strict,
+            volume_refresh=options.volume_refresh,
             crash_backoff=options.crash_backoff,
             setup_backoff=options.setup_backoff,
         )
@@ -169,6 +183,7 @@ class Node:
             await self._kubelet.close()
         await self._events.aclose()
         await self._launcher.aclose()
+        self._groups.close()
         await self._client.close()
 
     async def __aenter__(self) -> Node:
@@ -406,10 +421,13 @@ async def run(config: RestConfig, options: NodeOptions) -> None:
         await asyncio.Event().wait()
 
 
-def _visible(*folders: Path) -> tuple[Path, ...]:
-    """The node's own files and the Python that it runs with, through which components are found."""
-    python = (Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent, Path(__file__).parent)
-    return tuple({folder.resolve() for folder in (*folders, *python)})
+def _python() -> tuple[Path, ...]:
+    """The Python that the node runs with, through which components are found."""
+    return _resolved(Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent, Path(__file__).parent)
+
+
+def _resolved(*folders: Path) -> tuple[Path, ...]:
+    return tuple({folder.resolve() for folder in folders})
 
 
 async def _cancel(tasks: set[asyncio.Task[None]]) -> None:

@@ -10,22 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from bobrapet.runtime.errors import ControllerRuntimeError
 
-from . import credentials, environment, volumes
+from . import credentials
 from .actions import Actor
+from .ending import Ending
 from .errors import ConfigInvalid, ImageNotProvided, InvalidImageCommand, NodeError, StartFailed, VolumeUnavailable
-from .logs import ContainerLog, LogPipe, tail
+from .launch import Launch, Run, message_path, stop_signal
+from .logs import ContainerLog, tail
 from .probes import Probe, Prober, probes_of
-from .processes import Command, Exit, Mount, Process
+from .processes import Exit, Process
 from .reporting import StatusReporter
 from .services import Services
 from .status import Container, Terminated, Verdict, containers_of, phase, pod_status, recall
@@ -43,37 +43,6 @@ MESSAGE_LINES = 80
 T = TypeVar("T")
 
 
-@dataclass
-class _Run:
-    """A container while the node deals with it."""
-
-    index: int
-    spec: Mapping[str, Any]
-    process: Process | None = None
-    command: Command | None = None
-    log: ContainerLog | None = None
-    pipes: tuple[LogPipe, ...] = ()
-    crashes: int = 0
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-    """The container has started: for a sidecar the moment when the next one may."""
-
-    def close_log(self) -> None:
-        """Takes what the container still wrote, and ends its log."""
-        for pipe in self.pipes:
-            pipe.close()
-        if self.log is not None:
-            self.log.close()
-
-
-@dataclass
-class _Stop:
-    """A request to end the pod: grace in seconds counts from `since` (monotonic)."""
-
-    grace: float
-    since: float
-    verdict: Verdict | None = None
-
-
 class PodWorker:
     """Drives one pod from its arrival on the node to its end.
 
@@ -89,14 +58,13 @@ class PodWorker:
         self._spec = self.pod["spec"]
         self._policy = self._spec.get("restartPolicy") or "Always"
         self._containers: list[Container] = []
-        self._runs: dict[str, _Run] = {}
-        self._stop: _Stop | None = None
-        self._stopping = asyncio.Event()
-        self._grace_changed = asyncio.Event()
+        self._runs: dict[str, Run] = {}
+        self._ending = Ending(services.clock)
         self._sandbox_ready = False
         self._started_at = self._first_start()
         self._reporter = StatusReporter(services.api, self.pod, services.clock)
         self._volumes = VolumeManager(self.pod, self.folder, services)
+        self._launch = Launch(self.pod, self.folder, self._volumes, services)
 
     # -- what the node tells the worker
 
@@ -104,6 +72,7 @@ class PodWorker:
         """Takes a newer version of the pod: labels for the downward API, and the request to end."""
         meta = pod["metadata"]
         self.pod["metadata"] = meta
+        self._volumes.pod_changed()
         self._reporter.observe(pod)
         if meta.get("deletionTimestamp"):
             grace = meta.get("deletionGracePeriodSeconds")
@@ -116,12 +85,7 @@ class PodWorker:
 
     def stop(self, grace: float, verdict: Verdict | None = None) -> None:
         """Ends the pod; a later call can only shorten the grace period."""
-        if self._stop is None:
-            self._stop = _Stop(grace, self._clock.monotonic(), verdict)
-            self._stopping.set()
-        elif grace < self._stop.grace:
-            self._stop.grace = grace
-            self._grace_changed.set()
+        self._ending.ask(grace, verdict)
 
     @property
     def containers(self) -> Sequence[Container]:
@@ -139,7 +103,7 @@ class PodWorker:
         """Runs the pod to its end."""
         self._containers = self._remembered()
         entries = [*(self._spec.get("initContainers") or ()), *self._spec["containers"]]
-        self._runs = {entry["name"]: _Run(index, entry) for index, entry in enumerate(entries)}
+        self._runs = {entry["name"]: Run(index, entry) for index, entry in enumerate(entries)}
         try:
             verdict = await self._live()
         except Exception as error:
@@ -157,7 +121,7 @@ class PodWorker:
         life = asyncio.create_task(self._play())
         try:
             deadline = self._deadline()
-            stopping = asyncio.create_task(self._stopping.wait())
+            stopping = asyncio.create_task(self._ending.asked.wait())
             timer = None
             if deadline is not None:
                 message = "Pod was active on the node longer than the specified deadline"
@@ -184,7 +148,6 @@ class PodWorker:
 
     async def _terminate(self, life: asyncio.Task[None]) -> None:
         """SIGTERM to every main process, SIGKILL to what is left when the (possibly shortened) grace period is over."""
-        assert self._stop is not None
         asked = [
             asyncio.create_task(self._ask_to_end(run, run.process))
             for run in self._runs.values()
@@ -192,27 +155,27 @@ class PodWorker:
         ]
         try:
             while not life.done():
-                left = self._stop.since + self._stop.grace - self._clock.monotonic()
+                left = self._ending.left()
                 if left <= 0:
                     self._kill()
                     await asyncio.wait({life})
                     return
-                self._grace_changed.clear()
-                await self._first(left, self._grace_changed, life)
+                self._ending.shortened.clear()
+                await self._first(left, self._ending.shortened, life)
         finally:
             for task in asked:
                 task.cancel()
 
-    async def _ask_to_end(self, run: _Run, process: Process) -> None:
+    async def _ask_to_end(self, run: Run, process: Process) -> None:
         """The preStop hook, and then the signal."""
         hook = (run.spec.get("lifecycle") or {}).get("preStop")
         if hook:
             problem = await self._actor(run).act(hook)
             if problem:
                 self._services.events.warning(self.pod, "FailedPreStopHook", f"PreStopHook failed: {problem}")
-        process.send_signal(_stop_signal(run.spec))
+        process.send_signal(stop_signal(run.spec))
 
-    async def _replace(self, run: _Run, process: Process, grace: float) -> None:
+    async def _replace(self, run: Run, process: Process, grace: float) -> None:
         """Ends one container for the sake of its next start."""
         asking = asyncio.create_task(self._ask_to_end(run, process))
         try:
@@ -244,13 +207,6 @@ class PodWorker:
         seconds = self._spec.get("terminationGracePeriodSeconds")
         return float(DEFAULT_GRACE if seconds is None else seconds)
 
-    def _asked_to_stop(self) -> bool:
-        return self._stop is not None
-
-    def _is_overdue(self) -> bool:
-        """The grace period is over."""
-        return self._stop is not None and self._clock.monotonic() >= self._stop.since + self._stop.grace
-
     async def _play(self) -> None:
         """Volumes, then init containers in order, then the others together."""
         if phase(self._containers, self._policy) in ("Succeeded", "Failed"):
@@ -263,7 +219,7 @@ class PodWorker:
             run = self._runs[container.name]
             if container.role == "sidecar":
                 sidecars.append(asyncio.create_task(self._container(run)))
-                await self._first(None, run.up, sidecars[-1], asyncio.create_task(self._stopping.wait()))
+                await self._first(None, run.up, sidecars[-1], asyncio.create_task(self._ending.asked.wait()))
             elif container.role == "init" and not container.succeeded:
                 await self._container(run)
                 if not self._containers[index].succeeded:
@@ -284,9 +240,9 @@ class PodWorker:
         self.stop(self._grace)
         await self._terminate(asyncio.ensure_future(_all(sidecars)))
 
-    async def _container(self, run: _Run) -> None:
+    async def _container(self, run: Run) -> None:
         """One container through all its starts."""
-        while self._stop is None:
+        while not self._ending.is_asked():
             if not self._due(run):
                 return
             ended = isinstance(self._containers[run.index].state, Terminated)
@@ -296,7 +252,7 @@ class PodWorker:
             if process is not None:
                 await self._attend(run, process)
 
-    def _due(self, run: _Run) -> bool:
+    def _due(self, run: Run) -> bool:
         """Whether the container has to be started (again), by its state and the restart policy."""
         container = self._containers[run.index]
         if not isinstance(container.state, Terminated) or container.role == "sidecar":
@@ -305,7 +261,7 @@ class PodWorker:
             return not container.succeeded and self._policy != "Never"
         return self._policy == "Always" or (self._policy == "OnFailure" and not container.succeeded)
 
-    async def _back_off(self, run: _Run) -> bool:
+    async def _back_off(self, run: Run) -> bool:
         """Waits for the moment of the next start; False when the pod is to end meanwhile."""
         container = self._containers[run.index]
         assert isinstance(container.state, Terminated)
@@ -320,47 +276,19 @@ class PodWorker:
         if delay:
             self._services.events.warning(self.pod, "BackOff", f"Back-off restarting failed container {container.name}")
             self._report()
-            await self._first(delay, self._stopping)
-        return self._stop is None
+            await self._first(delay, self._ending.asked)
+        return not self._ending.is_asked()
 
-    async def _start(self, run: _Run) -> Process:
+    async def _start(self, run: Run) -> Process:
         """Starts the container's process. Raises NodeError."""
-        services, spec = self._services, run.spec
-        container = self._containers[run.index]
-        image_command = services.images.resolve(container.image)
-        objects = await self._volumes.objects(environment.references(spec))
-        env = environment.environment(self.pod, spec, objects, services.machine, self._base_environment(run))
-        argv = environment.command_line(spec, image_command, env)
-        mounts = self._mountable(self.folder.mount(container.name, spec.get("volumeMounts") or (), env))
-        mounts += self.folder.offer_termination_message(container.name, _message_path(spec))
-        run.log = ContainerLog(self.folder.log(container.name, container.restarts))
-        run.log.open()
-        run.pipes = run.log.pipe("stdout"), run.log.pipe("stderr")
-        try:
-            command = run.command = Command(
-                argv,
-                env,
-                self._working_directory(run),
-                mounts,
-                str(self.folder.scratch(container.name)),
-                no_new_privileges=(spec.get("securityContext") or {}).get("allowPrivilegeEscalation") is False,
-            )
-            process = await services.launcher.run(command, *(pipe.writer for pipe in run.pipes))
-        except BaseException:
-            run.close_log()
-            raise
-        for pipe in run.pipes:
-            pipe.close_writer()
-        run.process = process
-        if process.unmounted:
-            self._tell_unmounted(mounts, process.unmounted)
-        if self._is_overdue():  # the pod was stopped while this was being started
+        process = await self._launch.start(run, self._containers[run.index])
+        if self._ending.is_overdue():  # the pod was stopped while this was being started
             process.kill()
-        elif self._asked_to_stop():
-            process.send_signal(_stop_signal(spec))
+        elif self._ending.is_asked():
+            process.send_signal(stop_signal(run.spec))
         return process
 
-    async def _attend(self, run: _Run, process: Process) -> None:
+    async def _attend(self, run: Run, process: Process) -> None:
         """Reports the start, waits for the end, reports that."""
         container_id = f"bobrapet://{secrets.token_hex(32)}"
         watched = bool(probes_of(run.spec) or (run.spec.get("lifecycle") or {}).get("postStart"))
@@ -376,13 +304,13 @@ class PodWorker:
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait({watching})
-            run.close_log()
+            run.close()
         run.process = None
         self._set(run, self._containers[run.index].ends(self._terminated(run, process, end)))
         self._drop_old_logs(run)
         self._report()
 
-    async def _watch_over(self, run: _Run, process: Process) -> None:
+    async def _watch_over(self, run: Run, process: Process) -> None:
         """The postStart hook, then the probes, for as long as the container runs."""
         actor = self._actor(run)
         hook = (run.spec.get("lifecycle") or {}).get("postStart")
@@ -420,12 +348,12 @@ class PodWorker:
             self._services.events.warning(self.pod, "Killing", message)
             await self._replace(run, process, self._grace if probe.grace is None else probe.grace)
 
-    def _actor(self, run: _Run) -> Actor:
+    def _actor(self, run: Run) -> Actor:
         assert run.command is not None
         return Actor(self._services.launcher, run.spec, run.command, self._services.machine.ip)
 
-    def _terminated(self, run: _Run, process: Process, end: Exit) -> Terminated:
-        message = self.folder.termination_message(run.spec["name"], _message_path(run.spec))
+    def _terminated(self, run: Run, process: Process, end: Exit) -> Terminated:
+        message = self.folder.termination_message(run.spec["name"], message_path(run.spec))
         if not message and end.code != 0 and run.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
             message = tail(run.log.path, MESSAGE_LINES, MESSAGE_BYTES) if run.log else ""
         return Terminated(
@@ -437,13 +365,13 @@ class PodWorker:
             signal=end.signal,
         )
 
-    async def _until_ready(self, attempt: Callable[[], Awaitable[T]], run: _Run | None) -> T | None:
+    async def _until_ready(self, attempt: Callable[[], Awaitable[T]], run: Run | None) -> T | None:
         """Repeats `attempt` with back-off while what it needs is missing; None when the pod is to end, or it cannot.
 
         Failures show in the status of the container (`run`), or of all of them, with the reason a kubelet would give.
         """
         tries = 0
-        while not self._asked_to_stop():
+        while not self._ending.is_asked():
             tries += 1
             try:
                 return await attempt()
@@ -454,7 +382,7 @@ class PodWorker:
             except (ImageNotProvided, InvalidImageCommand) as error:
                 # What is installed does not change while this process runs, so nothing but the end is left to wait for.
                 self._show(run, error, "Failed")
-                await self._stopping.wait()
+                await self._ending.asked.wait()
                 return None
             except (ConfigInvalid, VolumeUnavailable) as error:
                 self._show(run, error, "Failed" if run else "FailedMount")
@@ -462,10 +390,10 @@ class PodWorker:
                 # The API server cannot be asked, or the disk is full: both may pass.
                 log.warning("pod %s cannot be set up yet: %s", self._name, error)
                 self._show(run, VolumeUnavailable(str(error)), "FailedMount")
-            await self._first(self._services.setup_backoff.delay(tries), self._stopping)
+            await self._first(self._services.setup_backoff.delay(tries), self._ending.asked)
         return None
 
-    def _show(self, run: _Run | None, error: NodeError, event: str) -> None:
+    def _show(self, run: Run | None, error: NodeError, event: str) -> None:
         for container in tuple(self._containers):
             mine = run is not None and container.name == run.spec["name"]
             if mine or (run is None and not isinstance(container.state, Terminated)):
@@ -473,7 +401,7 @@ class PodWorker:
         self._services.events.warning(self.pod, event, f"Error: {error}")
         self._report()
 
-    def _fail_start(self, run: _Run, error: StartFailed) -> None:
+    def _fail_start(self, run: Run, error: StartFailed) -> None:
         now = self._clock.now()
         container_id = f"bobrapet://{secrets.token_hex(32)}"
         container = replace(self._containers[run.index], container_id=container_id)
@@ -482,49 +410,7 @@ class PodWorker:
         self._services.events.warning(self.pod, "Failed", f"Error: {error}")
         self._report()
 
-    # -- environment
-
-    def _base_environment(self, run: _Run) -> dict[str, str]:
-        root = self.folder.root(run.spec["name"])
-        env = {
-            **self._services.environment,
-            **credentials.service_environment(self._services.config),
-            "HOSTNAME": self._spec.get("hostname") or self.pod["metadata"]["name"],
-            "BUBU_POD_ROOT": str(root),
-            "TMPDIR": str(root / "tmp"),
-        }
-        if credentials.token_volume(self.pod) is not None:
-            env["KUBECONFIG"] = f"{root}{volumes.TOKEN_FOLDER}/{credentials.KUBECONFIG}"
-        return env
-
-    def _mountable(self, mounts: Sequence[Mount]) -> list[Mount]:
-        """Those that hide nothing that the container needs from this machine; the others are only linked."""
-        return [
-            mount
-            for mount in mounts
-            if not any(path.is_relative_to(os.path.realpath(mount.target)) for path in self._services.visible)
-        ]
-
-    def _tell_unmounted(self, mounts: Sequence[Mount], why: str) -> None:
-        """Volumes are not where the pod wants them. Every pod has its token; components know where else that is."""
-        told = (volumes.TOKEN_FOLDER, *(_message_path(run.spec) for run in self._runs.values()))
-        paths = [mount.target for mount in mounts if mount.target not in told]
-        if paths:
-            message = (
-                f"this machine permits no mounts for containers ({why}); {', '.join(paths)} are found below the folder "
-                "that BUBU_POD_ROOT names"
-            )
-            self._services.events.warning(self.pod, "VolumesNotMounted", message)
-
-    def _working_directory(self, run: _Run) -> str:
-        wanted = run.spec.get("workingDir")
-        if not wanted:
-            return self._services.working_directory
-        folder = self.folder.root(run.spec["name"]) / str(wanted).lstrip("/")
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
-
-    def _drop_old_logs(self, run: _Run) -> None:
+    def _drop_old_logs(self, run: Run) -> None:
         """Keeps the logs of this start and of the one before."""
         stale = self.folder.log(run.spec["name"], self._containers[run.index].restarts - 2)
         for path in (stale, stale.with_name(stale.name + ".1")):
@@ -551,15 +437,15 @@ class PodWorker:
 
     def _verdict(self) -> Verdict | None:
         """A phase that does not follow from the containers alone: stopped before they could end by themselves."""
-        if self._stop is None:
+        if not self._ending.is_asked():
             return None
-        if self._stop.verdict is not None:
-            return self._stop.verdict
+        if self._ending.verdict is not None:
+            return self._ending.verdict
         # Nothing will be started again, whatever the policy: what counts is how the containers ended.
         by_containers = phase(self._containers, "Never")
         return Verdict("Succeeded" if by_containers == "Succeeded" else "Failed")
 
-    def _set(self, run: _Run, container: Container) -> None:
+    def _set(self, run: Run, container: Container) -> None:
         self._containers[run.index] = container
 
     def _report(self, verdict: Verdict | None = None, *, final: bool = False) -> None:
@@ -590,12 +476,3 @@ async def _set(event: asyncio.Event) -> None:
 
 async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.wait(tasks)
-
-
-def _message_path(spec: Mapping[str, Any]) -> str:
-    return str(spec.get("terminationMessagePath") or "/dev/termination-log")
-
-
-def _stop_signal(spec: Mapping[str, Any]) -> int:
-    name = (spec.get("lifecycle") or {}).get("stopSignal") or "SIGTERM"
-    return int(getattr(signal, name, signal.SIGTERM))

@@ -15,11 +15,12 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .cgroups import Group
 from .errors import StartFailed
 
 SHIM = Path(__file__).with_name("shim.py")
@@ -37,6 +38,19 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Who runs a container."""
+
+    user: int
+    group: int
+    groups: Sequence[int] = ()
+    """Supplementary ones."""
+
+    reads: Sequence[str] = ()
+    """What the user must be able to read; otherwise the container starts as the user of the node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What to execute: `argv[0]` is looked up in the PATH of `env`, which is the whole environment."""
 
@@ -50,11 +64,29 @@ class Command:
     no_new_privileges: bool = False
     """Programs with set-user-ID or capabilities of their own get nothing from them."""
 
+    groups: Sequence[str] = ()
+    """The `cgroup.procs` files of the control groups to join."""
+
+    user: User | None = None
+    """None: the user of the node."""
+
+    own: Sequence[str] = ()
+    """Folders that `user` must reach, whatever is on the way."""
+
+    drop_capabilities: Sequence[int] = ()
+    """Numbers of those that neither the container nor what it executes can have."""
+
+    read_only: bool = False
+    """Nothing can be written but below `writable` and into mounts that are not read-only."""
+
+    writable: Sequence[str] = ()
+
     def encode(self) -> bytes:
         """As the shim reads it."""
         mounts = [
             {"source": mount.source, "target": mount.target, "readOnly": mount.read_only} for mount in self.mounts
         ]
+        written = [mount.target for mount in self.mounts if not mount.read_only]
         return json.dumps(
             {
                 "argv": [*self.argv],
@@ -63,6 +95,12 @@ class Command:
                 "mounts": mounts,
                 "scratch": self.scratch,
                 "no_new_privileges": self.no_new_privileges,
+                "groups": [*self.groups],
+                "user": asdict(self.user) if self.user is not None else None,
+                "own": [*self.own],
+                "drop_capabilities": [*self.drop_capabilities],
+                "read_only": self.read_only,
+                "writable": [*self.writable, *written],
             }
         ).encode()
 
@@ -71,8 +109,8 @@ class Command:
 class Exit:
     """How a container ended: code 128 + `signal` when a signal ended it (0: none), `max_rss` in bytes.
 
-    `out_of_memory`: the kernel killed for lack of memory while the container ran, and nobody here sent the SIGKILL that
-    ended it.
+    `out_of_memory`: the kernel killed in it for lack of memory. Without a control group of its own that is a guess: the
+    kernel killed somebody meanwhile, and nobody here sent the SIGKILL that ended the container.
     """
 
     code: int
@@ -86,14 +124,21 @@ class Process:
     """A running container. It is over when its main process ended and no descendant is left."""
 
     def __init__(
-        self, channel: _Channel, pid: int, started_at: datetime, oom_kills: Callable[[], int], unmounted: str = ""
+        self,
+        channel: _Channel,
+        pid: int,
+        started_at: datetime,
+        oom_kills: Callable[[], int],
+        group: Group | None,
+        without: Mapping[str, str],
     ) -> None:
         self.pid = pid
-        self.unmounted = unmounted
-        """Why the mounts of the command are not there; "" when they are."""
+        self.without = without
+        """What of the command this machine did not permit, and why: limits, mounts, read_only, user."""
         self.started_at = started_at
         self._channel = channel
         self._killed = False
+        self._group = group if "limits" not in without else None
         self._oom_kills = oom_kills
         self._oom_kills_before = oom_kills()
         self._exit: asyncio.Task[Exit] = asyncio.ensure_future(self._await_exit())
@@ -123,7 +168,10 @@ class Process:
         if message is None:
             return Exit(UNKNOWN_EXIT_CODE, signal.SIGKILL, datetime.now(UTC))
         number, code = message["signal"], message["code"]
-        starved = number == signal.SIGKILL and not self._killed and self._oom_kills() > self._oom_kills_before
+        if self._group is not None:
+            starved = code != 0 and self._group.oom_kills() > 0
+        else:
+            starved = number == signal.SIGKILL and not self._killed and self._oom_kills() > self._oom_kills_before
         return Exit(code, number, _moment(message["at"]), message["max_rss"], starved)
 
 
@@ -133,9 +181,13 @@ class Launcher:
     When the Python process that holds this object ends, however it ends, everything that was started ends too.
     """
 
-    def __init__(self, oom_kills: Callable[[], int] | None = None) -> None:
-        """`oom_kills`: counts what the kernel ever killed for lack of memory. None: /proc/vmstat."""
+    def __init__(self, oom_kills: Callable[[], int] | None = None, groups: Sequence[str] = ()) -> None:
+        """`oom_kills`: counts what the kernel ever killed for lack of memory. None: /proc/vmstat.
+
+        `groups`: folders of control groups that go with the last container, should this process be killed.
+        """
         self._oom_kills = oom_kills or _oom_kills
+        self._groups = groups
         self._control: socket.socket | None = None
         self._launcher: subprocess.Popen[bytes] | None = None
         self._running: set[Process] = set()
@@ -147,7 +199,7 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._launcher = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec, half a millisecond
-                [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(theirs.fileno())],
+                [sys.executable, "-I", "-S", "-X", "utf8", str(SHIM), str(theirs.fileno()), *self._groups],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -159,9 +211,10 @@ class Launcher:
         ours.setblocking(False)
         self._control = ours
 
-    async def run(self, command: Command, stdout: int, stderr: int) -> Process:
+    async def run(self, command: Command, stdout: int, stderr: int, group: Group | None = None) -> Process:
         """Starts the command with these descriptors (which stay the caller's to close).
 
+        `group`: the control group that the command joins, which knows whether the memory was exceeded.
         Raises StartFailed when it cannot be executed.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -181,7 +234,7 @@ class Launcher:
         except BaseException:
             channel.close()
             raise
-        process = Process(channel, message["pid"], _moment(message["at"]), self._oom_kills, message["unmounted"])
+        process = Process(channel, message["pid"], _moment(message["at"]), self._oom_kills, group, message["without"])
         self._running.add(process)
         process.on_exit(self._running.discard)
         return process

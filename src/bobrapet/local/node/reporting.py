@@ -89,23 +89,35 @@ class EventRecorder:
     def warning(self, pod: Mapping[str, Any], reason: str, message: str) -> None:
         """Records a Warning about the pod, the same one once only."""
         meta = pod["metadata"]
-        told = self._told.setdefault(meta["uid"], set())
+        self._record(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+            },
+            reason,
+            message,
+        )
+
+    def warning_of_node(self, reason: str, message: str) -> None:
+        """Records a Warning about the node: what is the same for all of its pods."""
+        node = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": self._node}
+        self._record(node, reason, message)
+
+    def _record(self, involved: Mapping[str, str], reason: str, message: str) -> None:
+        told = self._told.setdefault(involved["uid"], set())
         if (reason, message) in told:
             return
         told.add((reason, message))
         now = timestamp(self._clock.now())
-        involved = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "name": meta["name"],
-            "namespace": meta["namespace"],
-            "uid": meta["uid"],
-        }
+        namespace = involved.get("namespace") or "default"  # where Events of what has no namespace are
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{meta['name'][:230]}.{secrets.token_hex(8)}", "namespace": meta["namespace"]},
-            "involvedObject": involved,
+            "metadata": {"name": f"{involved['name'][:230]}.{secrets.token_hex(8)}", "namespace": namespace},
+            "involvedObject": {**involved},
             "type": "Warning",
             "reason": reason,
             "message": message[:1024],

@@ -10,6 +10,7 @@ from bobrapet.runtime.clock import Clock
 from bobrapet.runtime.rest.config import RestConfig
 
 from .api import NodeApi
+from .cgroups import ControlGroups
 from .environment import Machine
 from .images import ImageResolver
 from .processes import Launcher
@@ -53,6 +54,16 @@ class Services:
     working_directory: str
     visible: tuple[Path, ...] = ()
     """What containers must find where it is: no volume is mounted over it."""
+
+    python: tuple[Path, ...] = ()
+    """Where components that are installed here are found."""
+
+    groups: ControlGroups
+    strict: bool = False
+    """Holds containers to the whole of what their pods say of users, rights and CPU."""
+
+    volume_refresh: float = 60.0
+    """Seconds between two looks at the objects that a volume shows."""
 
     crash_backoff: Backoff = CRASH_BACKOFF
     setup_backoff: Backoff = SETUP_BACKOFF

@@ -14,8 +14,9 @@ What it promises, as a container runtime does with a PID namespace:
 
 Wire: the node sends the launcher one packet for each container with four descriptors: the command (JSON in a memory
 file), stdout, stderr and the shim's socket. On that socket the node sends bytes (a signal number; 9 means the whole
-tree), the shim answers with JSON packets: `{"pid", "at", "unmounted"}` or `{"errno", "path"}`, then `{"code", "signal",
-"at", "max_rss"}`. `unmounted` says why volumes are not at their paths, "" when they are.
+tree), the shim answers with JSON packets: `{"pid", "at", "without"}` or `{"errno", "path"}`, then `{"code", "signal",
+"at", "max_rss"}`. `without` says what this machine did not permit, and why: a container starts all the same without its
+control groups ("limits"), volumes at their paths ("mounts"), read-only files ("read_only") or other user ("user").
 """
 
 import ctypes
@@ -26,6 +27,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import mounting  # type: ignore[import-not-found]  # stands beside this file
 
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS = 4  # command, stdout, stderr, socket
@@ -43,8 +46,11 @@ OOM_SCORE_ADJ = 500  # when memory runs out the kernel takes a component before 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(control_fd: int) -> NoReturn:
-    """The launcher: forks a shim for each packet until the node closes the socket, then waits for the shims."""
+def main(control_fd: int, groups: list[str]) -> NoReturn:
+    """The launcher: forks a shim for each packet until the node closes the socket, then waits for the shims.
+
+    `groups`: folders of control groups to remove in the end, where the node can no longer do that.
+    """
     control = socket.socket(fileno=control_fd)
     control.set_inheritable(False)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -76,7 +82,17 @@ def main(control_fd: int) -> NoReturn:
             else:
                 listening = False
                 poll.unregister(control)
+    _remove_groups(groups)
     os._exit(0)
+
+
+def _remove_groups(groups: list[str]) -> None:
+    for folder in groups:
+        for path, _, _ in os.walk(folder, topdown=False):
+            try:
+                os.rmdir(path)
+            except OSError:
+                continue  # removed already by the node
 
 
 def _reap_shims(shims: set[int]) -> None:
@@ -110,17 +126,18 @@ def _supervise(command_fd: int, stdout_fd: int, stderr_fd: int, node: socket.soc
     with os.fdopen(command_fd, "rb") as file:
         command = json.load(file)
     children = _ChildEvents()
+    without: dict[str, str] = {}
     main_pid, failure = _start(command, stdout_fd, stderr_fd)
-    unmounted = ""
-    if failure is not None and "unmounted" in failure:
-        unmounted = failure["unmounted"]
-        main_pid, failure = _start({**command, "mounts": []}, stdout_fd, stderr_fd)
+    while failure is not None and failure.get("without", "") in _ABSENT and failure["without"] not in without:
+        without[failure["without"]] = failure["why"]
+        command |= _ABSENT[failure["without"]]
+        main_pid, failure = _start(command, stdout_fd, stderr_fd)
     os.close(stdout_fd)
     os.close(stderr_fd)
     if failure is not None:
         _send(node, failure)
         return
-    _send(node, {"pid": main_pid, "at": time.time_ns(), "unmounted": unmounted})
+    _send(node, {"pid": main_pid, "at": time.time_ns(), "without": without})
 
     poll = select.poll()
     poll.register(node, select.POLLIN)
@@ -164,18 +181,26 @@ def _start(command: dict[str, Any], stdout_fd: int, stderr_fd: int) -> tuple[int
             os.dup2(stdout_fd, 1)
             os.dup2(stderr_fd, 2)
             _prefer_for_oom()
-            if command["mounts"]:
-                try:
-                    mounting.enter(command["mounts"], command["scratch"])
-                except OSError as error:
-                    os.write(writer, json.dumps({"unmounted": str(error)}).encode())
-                    os._exit(127)
-            if command["no_new_privileges"]:
-                _prctl(PR_SET_NO_NEW_PRIVS, 1)
-            path = command["cwd"]
-            os.chdir(path)
-            path = command["argv"][0]
-            os.execvpe(path, command["argv"], command["env"])
+            _confine(command)
+            user = command["user"]
+            try:
+                path = command["cwd"]
+                os.chdir(path)
+                if user is not None:
+                    _become(user)
+                    if os.getppid() != shim:
+                        os._exit(127)
+                if command["no_new_privileges"]:
+                    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+                path = command["argv"][0]
+                os.execvpe(path, command["argv"], command["env"])
+            except OSError as error:
+                if user is None:
+                    raise
+                # Whether it is the user who cannot, shows when it is tried without.
+                raise _NotPermitted("user", f"user {user['user']}: {path}: {error.strerror}") from error
+        except _NotPermitted as error:
+            os.write(writer, json.dumps({"without": error.what, "why": error.why[:1000]}).encode())
         except OSError as error:
             os.write(writer, json.dumps({"errno": error.errno, "path": path}).encode())
         except ValueError:
@@ -189,6 +214,62 @@ def _start(command: dict[str, Any], stdout_fd: int, stderr_fd: int) -> tuple[int
         return pid, None
     os.waitpid(pid, 0)
     return pid, json.loads(failure)
+
+
+class _NotPermitted(Exception):
+    """The container has to start without something; see `_ABSENT`."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(what, why)
+        self.what, self.why = what, why
+
+
+_ABSENT: dict[str, dict[str, Any]] = {
+    "limits": {"groups": []},
+    "mounts": {"mounts": [], "read_only": False},
+    "read_only": {"read_only": False},
+    "user": {"user": None},
+}
+"""What a command is like without something that this machine does not permit."""
+
+
+def _confine(command: dict[str, Any]) -> None:
+    """Control groups, mounts and capabilities, while everything is still permitted."""
+    try:
+        for file in command["groups"]:
+            with open(file, "w") as group:
+                group.write("0")
+    except OSError as error:
+        raise _NotPermitted("limits", str(error)) from error
+    if command["mounts"] or command["read_only"]:
+        try:
+            mounting.enter(command["mounts"], command["scratch"], own=command["own"], user=command["user"])
+        except OSError as error:
+            raise _NotPermitted("mounts", str(error)) from error
+    if command["read_only"]:
+        try:
+            mounting.seal(command["writable"])
+        except OSError as error:
+            raise _NotPermitted("read_only", str(error)) from error
+    for capability in command["drop_capabilities"]:
+        _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # who may not do that has none that could be kept
+
+
+def _become(user: dict[str, Any]) -> None:
+    """Changes to the user, who must be able to read what the container cannot do without."""
+    try:
+        for output in (1, 2):
+            if stat.S_ISFIFO(os.fstat(output).st_mode):
+                os.fchown(output, user["user"], -1)  # so that /dev/stdout can be opened
+        os.setgroups(user["groups"])
+        os.setresgid(user["group"], user["group"], user["group"])
+        os.setresuid(user["user"], user["user"], user["user"])
+    except OSError as error:
+        raise _NotPermitted("user", str(error)) from error
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # which a change of the user takes away
+    for path in user["reads"]:
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise _NotPermitted("user", f"user {user['user']} may not read {path}")
 
 
 def _prefer_for_oom() -> None:
@@ -309,4 +390,4 @@ class _ChildEvents:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])

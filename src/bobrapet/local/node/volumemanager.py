@@ -1,9 +1,15 @@
-"""Fetches what a pod's volumes hold, puts it on the disk, and keeps the tokens fresh."""
+"""Fetches what a pod's volumes hold, puts it on the disk, and keeps it up to date.
+
+As a kubelet does it: tokens are renewed when four fifths of their life are over, Secrets and ConfigMaps are looked at
+every minute, labels and annotations when the pod changes. A volume changes as a whole or not at all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +17,14 @@ from typing import Any
 
 from bobrapet.runtime.errors import ApiError, ControllerRuntimeError
 
-from . import credentials, volumes
+from . import credentials, security, volumes
 from .environment import Objects, Reference
 from .errors import VolumeUnavailable
 from .services import Services
-from .volumes import TOKEN_MODE, File, PodFolder, TokenRequest
+from .volumes import NOBODY, Owner, PodFolder, TokenRequest
 
 MIN_RENEWAL = 10.0  # seconds between two attempts to renew a token
+LONGEST_SLEEP = 86_400.0
 
 log = logging.getLogger(__name__)
 
@@ -30,37 +37,54 @@ class VolumeManager:
         self.folder = folder
         self._services = services
         self._listed: Sequence[Mapping[str, Any]] = pod["spec"].get("volumes") or ()
-        self._renewal: asyncio.Task[None] | None = None
+        self._tokens: Mapping[TokenRequest, str] = {}
+        self._pod_changed = asyncio.Event()
+        self._upkeep: asyncio.Task[None] | None = None
+        self._owner = _owner(pod["spec"]) if services.strict and os.geteuid() == 0 else NOBODY
 
     async def aclose(self) -> None:
-        """Stops renewing tokens."""
-        if self._renewal is not None:
-            self._renewal.cancel()
-            await asyncio.wait({self._renewal})
+        """Stops keeping things up to date."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.wait({self._upkeep})
+
+    def pod_changed(self) -> None:
+        """Labels or annotations of `pod` may be others."""
+        self._pod_changed.set()
 
     async def lay_out(self) -> bool:
         """Creates the pod's volumes. Raises VolumeUnavailable."""
-        services = self._services
         self.folder.create()
-        wanted = [reference for volume in self._listed for reference in volumes.references(volume)]
-        objects, (tokens, expiry) = await asyncio.gather(self.objects(wanted), self._tokens())
-        token_volume = credentials.token_volume(self.pod)
+        expiry = await self._publish(renew=True)
         for volume in self._listed:
-            name = volume["name"]
             adopted = self._adopted(volume)
             if adopted is not None:
-                self.folder.adopt(name, adopted)
-                continue
-            files = volumes.contents(volume, self.pod, objects, services.machine, tokens, services.ca)
+                self.folder.adopt(volume["name"], adopted)
+            elif not _is_published(volume):
+                self.folder.make(volume["name"])
+                self._owner.share(self.folder.volumes / volume["name"])
+        if expiry is not None or any(volumes.changes(volume) for volume in self._listed):
+            self._upkeep = asyncio.create_task(self._keep(expiry))
+        return True
+
+    async def _publish(self, *, renew: bool) -> datetime | None:
+        """Brings what the API server has to the disk; answers when the first token expires, if tokens were renewed."""
+        services = self._services
+        published = [volume for volume in self._listed if _is_published(volume)]
+        wanted = [reference for volume in published for reference in volumes.references(volume)]
+        expiry = None
+        if renew:
+            objects, (self._tokens, expiry) = await asyncio.gather(self.objects(wanted), self._fetch_tokens())
+        else:
+            objects = await self.objects(wanted)
+        token_volume = credentials.token_volume(self.pod)
+        for volume in published:
+            name = volume["name"]
+            files = volumes.contents(volume, self.pod, objects, services.machine, self._tokens, services.ca)
             if name == token_volume:
                 files.append(credentials.kubeconfig(services.config, services.ca, self.pod["metadata"]["namespace"]))
-            if "emptyDir" in volume or volume.keys() == {"name"}:
-                self.folder.write(name, files)
-            else:
-                self.folder.publish(name, files)
-        if expiry is not None:
-            self._renewal = asyncio.create_task(self._renew(expiry))
-        return True
+            self.folder.publish(name, files, self._owner)
+        return expiry
 
     async def objects(self, wanted: Iterable[Reference]) -> Objects:
         """Those of the Secrets and ConfigMaps that exist."""
@@ -80,7 +104,11 @@ class VolumeManager:
         if "persistentVolumeClaim" in volume:
             namespace, name = self.pod["metadata"]["namespace"], volume["persistentVolumeClaim"]["claimName"]
             claim: Path = self._services.folder.parent / "claims" / namespace / name
-            claim.mkdir(parents=True, exist_ok=True)
+            if not claim.exists():
+                claim.mkdir(parents=True, exist_ok=True)
+                if self._services.strict:
+                    claim.chmod(0o777)  # whoever a pod runs as
+            self._owner.share(claim)
             return claim
         supported = {"secret", "configMap", "downwardAPI", "projected", "emptyDir"}
         kinds = [kind for kind in volume if kind != "name"]
@@ -91,7 +119,7 @@ class VolumeManager:
             )
         return None
 
-    async def _tokens(self) -> tuple[dict[TokenRequest, str], datetime | None]:
+    async def _fetch_tokens(self) -> tuple[dict[TokenRequest, str], datetime | None]:
         """The tokens that the volumes want, and when the first of them expires."""
         account = self.pod["spec"].get("serviceAccountName") or "default"
         requests = list({request for volume in self._listed for request in volumes.token_requests(volume)})
@@ -105,21 +133,58 @@ class VolumeManager:
         tokens = {request: token for request, (token, _) in zip(requests, answers, strict=True)}
         return tokens, min((expiry for _, expiry in answers), default=None)
 
-    async def _renew(self, expiry: datetime | None) -> None:
-        """Replaces the tokens when four fifths of their life are over, as a kubelet does."""
+    async def _keep(self, expiry: datetime | None) -> None:
+        """Publishes again when a token gets old, the pod is another, or it is time to look."""
         clock = self._services.clock
-        while expiry is not None:
-            left = (expiry - clock.now()).total_seconds()
-            await clock.sleep(max(left * 0.8, MIN_RENEWAL))
+        changing = any(volumes.changes(volume) for volume in self._listed)
+        renewal = self._renewal(expiry)
+        while True:
+            look = clock.monotonic() + self._services.volume_refresh if changing else math.inf
+            await self._until(min(look, renewal))
+            renew = clock.monotonic() >= renewal
             try:
-                tokens, expiry = await self._tokens()
-                for volume in self._listed:
-                    renewed = [
-                        File(request.path, tokens[request].encode(), TOKEN_MODE)
-                        for request in volumes.token_requests(volume)
-                    ]
-                    if renewed:
-                        self.folder.write(volume["name"], renewed)
+                expiry = await self._publish(renew=renew)
+                if renew:
+                    renewal = self._renewal(expiry)
             except (VolumeUnavailable, ControllerRuntimeError, OSError) as error:
                 name = self.pod["metadata"]["name"]
-                log.warning("pod %s: its token could not be renewed, trying again: %s", name, error)
+                log.warning("pod %s: its volumes could not be brought up to date, trying again: %s", name, error)
+                if renew:
+                    renewal = clock.monotonic() + MIN_RENEWAL
+
+    def _renewal(self, expiry: datetime | None) -> float:
+        """The moment (monotonic) at which tokens are renewed."""
+        if expiry is None:
+            return math.inf
+        clock = self._services.clock
+        left = (expiry - clock.now()).total_seconds()
+        return clock.monotonic() + max(left * 0.8, MIN_RENEWAL)
+
+    async def _until(self, moment: float) -> None:
+        """Waits until a moment, or until the pod tells something else of itself in a volume."""
+        clock = self._services.clock
+        told = any(volumes.tells_metadata(volume) for volume in self._listed)
+        waits: list[asyncio.Task[Any]] = []
+        if told:
+            waits.append(asyncio.create_task(self._pod_changed.wait()))
+        if moment < math.inf or not told:
+            waits.append(asyncio.create_task(clock.sleep(max(0.0, min(moment - clock.monotonic(), LONGEST_SLEEP)))))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._pod_changed.clear()
+
+
+def _is_published(volume: Mapping[str, Any]) -> bool:
+    """Whether what is in the volume comes from the API server."""
+    return any(kind in volume for kind in ("secret", "configMap", "downwardAPI", "projected"))
+
+
+def _owner(spec: Mapping[str, Any]) -> Owner:
+    """To whom a kubelet gives what it puts into volumes."""
+    containers = (*(spec.get("initContainers") or ()), *spec["containers"])
+    users = {security.wish(spec, container).user for container in containers}
+    group = (spec.get("securityContext") or {}).get("fsGroup")
+    return Owner(users.pop() if len(users) == 1 else None, group, shared=len(users) > 1)

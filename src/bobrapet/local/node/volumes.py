@@ -2,6 +2,7 @@
 
     pods/<namespace>_<name>_<uid>/
         volumes/<volume>/          content, one folder each
+        volumes/<volume>/..data    a link to the files as the API server has them; changed at once, as by a kubelet
         roots/<container>/         BUBU_POD_ROOT: mount paths below it are links to volumes
         logs/<container>/<n>.log   output of the n-th start
 
@@ -11,8 +12,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +28,7 @@ ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
 DEFAULT_TOKEN_SECONDS = 3607  # what the ServiceAccount admission plugin asks for
 TOKEN_MODE = 0o600
 PATH_MAX_NAME = 255
+DATA = "..data"
 TERMINATION_MESSAGE = 4096
 """Bytes of a termination message."""
 
@@ -36,6 +40,37 @@ class File:
     path: str
     content: bytes
     mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """To whom the files of published volumes belong. None: as they are made; a `group` may read them all."""
+
+    user: int | None = None
+    group: int | None = None
+    shared: bool = False
+    """Containers run as several users, so that not even tokens can be for one alone."""
+
+    def take(self, path: Path, mode: int) -> None:
+        """Hands a file or folder over."""
+        if self.group is not None:
+            mode |= 0o2050 if path.is_dir() else 0o040
+        elif self.shared:
+            mode |= 0o044
+        if self.user is not None or self.group is not None:
+            os.chown(path, -1 if self.user is None else self.user, -1 if self.group is None else self.group)
+        os.chmod(path, mode)
+
+    def share(self, folder: Path) -> None:
+        """Lets the group write into a folder, and gives it what is made there."""
+        state = folder.stat()
+        if self.group is None or state.st_gid == self.group:
+            return
+        os.chown(folder, -1, self.group)
+        folder.chmod(stat.S_IMODE(state.st_mode) | 0o2070)
+
+
+NOBODY = Owner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +98,22 @@ def token_requests(volume: Object) -> Iterator[TokenRequest]:
         if token is not None:
             seconds = int(token.get("expirationSeconds") or 3600)
             yield TokenRequest(token.get("path") or "token", token.get("audience"), seconds)
+
+
+def changes(volume: Object) -> bool:
+    """Whether the volume can change while the pod runs, other than by the renewal of a token."""
+    if any(name != ROOT_CA_CONFIG_MAP for _, name in references(volume)):
+        return True
+    return tells_metadata(volume)
+
+
+def tells_metadata(volume: Object) -> bool:
+    """Whether the volume shows labels or annotations of the pod."""
+    return any(
+        str((item.get("fieldRef") or {}).get("fieldPath", "")).startswith(("metadata.labels", "metadata.annotations"))
+        for source in _sources(volume)
+        for item in (source.get("downwardAPI") or {}).get("items") or ()
+    )
 
 
 def contents(
@@ -101,7 +152,9 @@ class PodFolder:
         self.path = base / f"{label}_{uid}"
         self.volumes = self.path / "volumes"
         self.logs = self.path / "logs"
-        self._published: set[str] = set()
+        self._published: dict[str, Sequence[File]] = {}
+        self._adopted: dict[str, Path] = {}
+        self._generation = 0
 
     @property
     def existed(self) -> bool:
@@ -129,27 +182,55 @@ class PodFolder:
         self.volumes.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
 
-    def write(self, volume: str, files: Iterable[File]) -> None:
-        """Puts files into a volume; each appears whole, so a running container never reads half of one."""
+    def make(self, volume: str) -> None:
+        """An empty folder that every container of the pod may use, whoever it runs as."""
         folder = self.volumes / volume
         folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            target = folder / _inside(file.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".new")
-            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, file.mode), "wb") as stream:
-                stream.write(file.content)
-            os.chmod(partial, file.mode)
-            os.replace(partial, target)
+        folder.chmod(0o777)
 
-    def publish(self, volume: str, files: Iterable[File]) -> None:
-        """The same for a volume that shows what the API server has: containers only read it."""
-        self._published.add(volume)
-        self.write(volume, files)
+    def publish(self, volume: str, files: Sequence[File], owner: Owner = NOBODY) -> None:
+        """Lets a volume show what the API server has, all of a change at once: containers only read it.
+
+        What is there already stays as it is. The files of the change before are kept until the next one, for who is
+        about to mount them.
+        """
+        if self._published.get(volume) == files:
+            return
+        folder = self.volumes / volume
+        folder.mkdir(parents=True, exist_ok=True)
+        self._generation += 1
+        fresh = folder / f"..{self._generation}_{secrets.token_hex(4)}"
+        fresh.mkdir()
+        owner.take(fresh, 0o755)
+        for file in files:
+            target = fresh / _inside(file.path)
+            for parent in reversed(target.relative_to(fresh).parents[:-1]):
+                (fresh / parent).mkdir(exist_ok=True)
+                owner.take(fresh / parent, 0o755)
+            with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(file.content)
+            owner.take(target, file.mode)
+        data, before = folder / DATA, None
+        if data.is_symlink():
+            before = os.readlink(data)
+        _link(data, fresh.name)
+        names = {_inside(file.path).parts[0] for file in files}
+        for name in names:
+            if not (folder / name).is_symlink():
+                _link(folder / name, f"{DATA}/{name}")
+        for entry in folder.iterdir():
+            if entry.name in names or entry.name in (DATA, fresh.name, before):
+                continue
+            if entry.is_symlink():
+                entry.unlink()
+            else:
+                shutil.rmtree(entry)
+        self._published[volume] = list(files)
 
     def adopt(self, volume: str, folder: Path) -> None:
         """Lets the volume be a folder that exists elsewhere (hostPath, a claim)."""
         link = self.volumes / volume
+        self._adopted[volume] = folder
         if not link.is_symlink():
             link.symlink_to(folder, target_is_directory=folder.is_dir())
 
@@ -200,6 +281,24 @@ class PodFolder:
         except OSError:
             return ""
 
+    def adopted(self) -> list[str]:
+        """The folders outside of the pod that are volumes of it."""
+        return [str(folder.resolve()) for folder in self._adopted.values() if folder.is_dir()]
+
+    def writable(self) -> list[str]:
+        """What the volumes are on this machine."""
+        return [str(self.volumes), *self.adopted()]
+
+    def open_to(self, container: str, user: int) -> None:
+        """Lets another user use the container's own files. Who may enter `pods` at all, decides the node."""
+        root = self.root(container)
+        self.path.chmod(0o755)
+        (root / "tmp").chmod(0o1777)
+        for path, folders, files in os.walk(root):
+            os.chown(path, user, -1)
+            for name in (*folders, *files):
+                os.chown(os.path.join(path, name), user, -1, follow_symlinks=False)
+
     def scratch(self, container: str) -> Path:
         """An empty folder for the start of a container."""
         folder = self.path / "scratch" / container
@@ -215,6 +314,14 @@ class PodFolder:
     def remove(self) -> None:
         """Removes everything."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _link(place: Path, target: str) -> None:
+    """A symbolic link that replaces what was there at once."""
+    partial = place.with_name(f"{place.name}_tmp")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(target)
+    os.replace(partial, place)
 
 
 def _sources(volume: Object) -> list[Object]:

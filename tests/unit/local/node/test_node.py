@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from bobrapet.local.apiserver import ApiServer
-from bobrapet.local.node import ImageResolver, LogUnavailable, Node, NodeOptions
+from bobrapet.local.node import ImageResolver, LogUnavailable, Node, NodeOptions, cgroups
 from bobrapet.local.node.services import Backoff
 from bobrapet.runtime.errors import NotFound
 from bobrapet.runtime.rest.client import RestClient
@@ -69,7 +70,7 @@ class Cluster:
     async def until(self, condition: Callable[[Pod], Any], name: str = "p") -> Pod:
         """The first version of the pod that meets the condition."""
         params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
-        async with asyncio.timeout(60), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
+        async with asyncio.timeout(90), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
             async for line in lines:
                 pod: Pod = json.loads(line)["object"]
                 if condition(pod):
@@ -81,7 +82,7 @@ class Cluster:
 
     async def gone(self, name: str = "p") -> None:
         params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
-        async with asyncio.timeout(60), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
+        async with asyncio.timeout(90), self.rest.stream("/api/v1/namespaces/default/pods", params) as lines:
             async for line in lines:
                 if json.loads(line)["type"] == "DELETED":
                     return
@@ -405,7 +406,7 @@ async def follow_until(cluster: Cluster, text: str) -> AsyncIterator[bytes]:
     assert cluster.node is not None
     stream = await cluster.node.logs.open("default", "p", follow=True)
     seen = ""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(90):
         while text not in seen:
             seen += (await anext(stream)).decode()
     return stream
@@ -449,7 +450,7 @@ async def test_a_volume_that_cannot_be_mounted_is_told_and_found_below_the_root(
     pod = await cluster.ended()
     assert exit_code(pod) == 0
     params = {"watch": "true"}
-    async with asyncio.timeout(60), cluster.rest.stream("/api/v1/namespaces/default/events", params) as lines:
+    async with asyncio.timeout(90), cluster.rest.stream("/api/v1/namespaces/default/events", params) as lines:
         async for line in lines:
             event = json.loads(line)["object"]
             if event["reason"] == "VolumesNotMounted":
@@ -529,3 +530,138 @@ async def test_init_containers_wait_until_a_sidecar_has_started_up(cluster: Clus
     await cluster.create(container(image="sh:1", args=["true"]), initContainers=[sidecar, init])
     pod = await cluster.ended()
     assert phase(pod) == "Succeeded"
+
+
+def existing(folders: Sequence[str]) -> list[str]:
+    return [folder for folder in folders if os.path.exists(folder)]
+
+
+async def events(cluster: Cluster, reason: str) -> list[Pod]:
+    """The Events with this reason, as soon as there is one."""
+    params = {"watch": "true", "fieldSelector": f"reason={reason}"}
+    async with asyncio.timeout(90), cluster.rest.stream("/api/v1/namespaces/default/events", params) as lines:
+        async for line in lines:
+            return [json.loads(line)["object"]]
+    return []
+
+
+EATER = f"{sys.executable} -c 'held = bytearray(300 << 20)'"
+
+
+@pytest.mark.skipif("memory" not in cgroups.find(), reason="this machine lets this process limit no memory")
+async def test_a_container_beyond_its_limit_of_memory_is_oom_killed(cluster: Cluster) -> None:
+    await cluster.run(f"exec {EATER}", resources={"limits": {"memory": "100Mi"}})
+    ended = states(await cluster.ended())["engram"]["terminated"]
+    assert (ended["exitCode"], ended["reason"], ended["signal"]) == (137, "OOMKilled", 9)
+    await cluster.run("exit 3", name="q", resources={"limits": {"memory": "100Mi"}})
+    ended = states(await cluster.ended("q"))["engram"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (3, "Error")
+    assert cluster.node is not None
+    await cluster.node.stop()
+    assert not existing(cluster.node._groups.folders)
+
+
+async def test_limits_that_cannot_be_applied_are_a_warning_of_the_node(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    cluster.node._groups._bases.clear()
+    await cluster.run("true", resources={"limits": {"memory": "1Mi"}})
+    assert phase(await cluster.ended()) == "Succeeded"
+    (event,) = await events(cluster, "LimitsNotApplied")
+    assert event["involvedObject"]["kind"] == "Node"
+    assert "memory" in event["message"]
+
+
+STRICT = {"runAsUser": 4242, "runAsGroup": 43, "fsGroup": 44, "runAsNonRoot": True}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
+async def test_a_strict_node_holds_containers_to_their_security_context(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    await cluster.node.stop()
+    await cluster.start_node(strict=True, working_directory="/")
+    await cluster.request("POST", "secrets", {"metadata": {"name": "s"}, "stringData": {"key": "hush"}})
+    volumes = [
+        {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+        {"name": "work", "emptyDir": {}},
+        {"name": "claim", "persistentVolumeClaim": {"claimName": "c"}},
+    ]
+    mounts = [
+        {"name": "s", "mountPath": "/bobrapet-test/s"},
+        {"name": "work", "mountPath": "/bobrapet-test/work"},
+        {"name": "claim", "mountPath": "/bobrapet-test/claim"},
+    ]
+    code = """
+        set -e
+        echo user $(id -u) group $(id -g) groups $(id -G) home $HOME
+        cat /bobrapet-test/s/key; echo
+        test -s $BUBU_POD_ROOT/var/run/secrets/kubernetes.io/serviceaccount/token
+        test -s $KUBECONFIG
+        echo x > /bobrapet-test/work/f; echo x > /bobrapet-test/claim/f; echo x > $TMPDIR/f
+        echo why > $BUBU_POD_ROOT/dev/termination-log
+        touch /var/bobrapet-test 2>&1 | grep -o 'Read-only' || true
+    """
+    context = {"readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    main = container(image="sh:1", args=[code], volumeMounts=mounts, securityContext=context)
+    await cluster.create(main, volumes=volumes, securityContext=STRICT)
+    pod = await cluster.ended()
+    if any(
+        event["reason"] == "SecurityContextNotApplied" for event in (await cluster.request("GET", "events"))["items"]
+    ):
+        pytest.skip("this machine permits no mount namespace")
+    told = await cluster.logs()
+    assert exit_code(pod) == 0, told
+    assert "user 4242 group 43 groups 43 44 home /" in told
+    assert "hush" in told
+    assert "Read-only" in told
+    assert states(pod)["engram"]["terminated"]["message"] == "why\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else is refused")
+async def test_a_strict_node_runs_nothing_as_root_that_must_not_be(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    await cluster.node.stop()
+    await cluster.start_node(strict=True)
+    await cluster.create(container(image="sh:1", args=["true"]), securityContext={"runAsNonRoot": True})
+    pod = await cluster.until(waiting("CreateContainerConfigError"))
+    assert "would run as root" in states(pod)["engram"]["waiting"]["message"]
+    await cluster.delete(grace=0)
+
+
+async def test_a_component_that_its_user_could_not_read_runs_as_the_user_of_the_node(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    await cluster.node.stop()
+    closed = cluster.folder / "closed"
+    closed.mkdir(mode=0o700)
+    await cluster.start_node(strict=True, working_directory=str(closed))
+    await cluster.create(container(image="sh:1", args=["id -u"]), securityContext={"runAsUser": 4242})
+    assert phase(await cluster.ended()) == "Succeeded"
+    assert (await cluster.logs()).strip() == str(os.geteuid())
+    (event,) = await events(cluster, "SecurityContextNotApplied")
+    assert "runAsUser" in event["message"]
+
+
+async def test_a_node_that_is_not_strict_lets_containers_do_what_it_may_itself(cluster: Cluster) -> None:
+    context = {"readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    main = container(image="sh:1", args=[f"id -u; echo x > {cluster.folder}/f"], securityContext=context)
+    await cluster.create(main, securityContext=STRICT)
+    assert phase(await cluster.ended()) == "Succeeded"
+    assert (await cluster.logs()).strip() == str(os.geteuid())
+
+
+async def test_a_running_container_sees_a_changed_secret_at_its_path(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    await cluster.node.stop()
+    await cluster.start_node(volume_refresh=0.1)
+    await cluster.request("POST", "secrets", {"metadata": {"name": "s"}, "stringData": {"key": "old"}})
+    volume = {"name": "v", "secret": {"secretName": "s"}}
+    code = "cat $AT/key; until grep -q new $AT/key; do sleep 0.05; done"
+    env = [{"name": "AT", "value": "/bobrapet-test/v"}]
+    mounts = [{"name": "v", "mountPath": "/bobrapet-test/v"}]
+    main = container(image="sh:1", args=[code], env=env, volumeMounts=mounts)
+    await cluster.create(main, volumes=[volume])
+    running = await cluster.until(lambda pod: phase(pod) in ("Running", "Failed"))
+    if any(event["reason"] == "VolumesNotMounted" for event in (await cluster.request("GET", "events"))["items"]):
+        pytest.skip("this machine permits no mount namespace")
+    assert phase(running) == "Running"
+    await cluster.request("PUT", "secrets/s", {"metadata": {"name": "s"}, "stringData": {"key": "new"}})
+    assert phase(await cluster.ended()) == "Succeeded"

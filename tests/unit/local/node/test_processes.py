@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
 
+from bobrapet.local.node import cgroups
 from bobrapet.local.node.errors import StartFailed
-from bobrapet.local.node.processes import Command, Launcher, Mount, Process
+from bobrapet.local.node.processes import Command, Launcher, Mount, Process, User
 
 SOURCES = Path(__file__).parents[4] / "src"
 
@@ -51,11 +52,11 @@ class Output:
         return self
 
     async def line(self) -> str:
-        return (await asyncio.wait_for(self._stream.readline(), 10)).decode().strip()
+        return (await asyncio.wait_for(self._stream.readline(), 90)).decode().strip()
 
     async def end(self) -> bytes:
         os.close(self.writer)
-        return await asyncio.wait_for(self._stream.read(), 10)
+        return await asyncio.wait_for(self._stream.read(), 90)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def gone(pid: int) -> None:
     loop = asyncio.get_running_loop()
     loop.add_reader(descriptor, ended.set)
     try:
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 90)
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
@@ -307,7 +308,7 @@ async def test_a_mount_is_where_it_was_asked_for_and_nowhere_else(
         Mount(str(file), "/etc/bobrapet-test/x"),
         Mount(str(source), "/bobrapet-test/deep"),
     )
-    assert process.unmounted == ""
+    assert process.without == {}
     assert await output.line() == "valuecontentvalue"
     assert (await process.wait()).code == 0
     assert not (tmp_path / "a").exists()
@@ -342,7 +343,7 @@ async def test_a_command_whose_mounts_fail_runs_without_and_says_why(
 ) -> None:
     mount = Mount(str(tmp_path / "absent"), str(tmp_path / "target"))
     process = await mounted(launcher, output, tmp_path, "echo ran", mount)
-    assert process.unmounted
+    assert "mounts" in process.without
     assert await output.line() == "ran"
     assert (await process.wait()).code == 0
 
@@ -353,3 +354,202 @@ async def test_no_new_privileges_is_kept(launcher: Launcher, output: Output) -> 
     process = await launcher.run(command, output.writer, output.writer)
     assert await output.line() == "NoNewPrivs:\t1"
     await process.wait()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do that")
+USER = 4242
+
+
+@needs_root
+async def test_a_user_with_its_groups_and_without_capabilities(launcher: Launcher, output: Output) -> None:
+    argv = ("sh", "-c", "id -u; id -g; id -G; grep -E '^Cap(Eff|Prm|Bnd)' /proc/self/status; echo out > /dev/stdout")
+    command = Command(
+        argv, {"PATH": os.environ["PATH"]}, "/", user=User(USER, 43, [44, 45]), drop_capabilities=range(41)
+    )
+    process = await launcher.run(command, output.writer, output.writer)
+    assert process.without == {}
+    assert [await output.line() for _ in range(3)] == [str(USER), "43", "43 44 45"]
+    assert {(await output.line()).split()[1] for _ in range(3)} == {"0" * 16}
+    assert await output.line() == "out", "its streams are its own"
+    assert (await process.wait()).code == 0
+
+
+@needs_root
+async def test_a_capability_that_root_does_not_keep_is_gone_for_what_it_executes(
+    launcher: Launcher, output: Output
+) -> None:
+    argv = ("sh", "-c", "chown 1 / 2>/dev/null || echo refused")
+    command = Command(argv, {"PATH": os.environ["PATH"]}, "/", drop_capabilities=[0])
+    process = await launcher.run(command, output.writer, output.writer)
+    assert await output.line() == "refused"
+    await process.wait()
+
+
+@needs_root
+async def test_a_container_of_another_user_dies_with_its_shim_and_by_order(launcher: Launcher, output: Output) -> None:
+    for end in ("shim", "order"):
+        command = Command(("sleep", "600"), {"PATH": os.environ["PATH"]}, "/", user=User(USER, USER))
+        process = await launcher.run(command, output.writer, output.writer)
+        if end == "shim":
+            os.kill(parent(process.pid), signal.SIGKILL)
+        else:
+            process.kill()
+        await gone(process.pid)
+        assert (await process.wait()).code == 137
+
+
+@needs_root
+@pytest.mark.parametrize("where", ["reads", "program"])
+async def test_who_may_not_read_what_a_container_needs_does_not_run_it(
+    launcher: Launcher, output: Output, tmp_path: Path, where: str
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    program = closed / "program"
+    program.write_text("#!/bin/sh\nid -u\n")
+    program.chmod(0o755)
+    argv, reads = (("id", "-u"), [str(closed)]) if where == "reads" else ((str(program),), [])
+    command = Command(argv, {"PATH": os.environ["PATH"]}, "/", user=User(USER, USER, reads=reads))
+    process = await launcher.run(command, output.writer, output.writer)
+    assert str(closed) in process.without["user"]
+    assert await output.line() == "0"
+    await process.wait()
+
+
+@needs_root
+@needs_mounts
+async def test_a_user_reaches_its_own_folders_and_nothing_else_of_a_closed_one(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    closed, scratch = tmp_path / "closed", tmp_path / "scratch"
+    for folder in (closed / "a/own", closed / "a/also", closed / "b", scratch):
+        folder.mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "a/own/f").write_text("mine")
+    code = f"cat {closed}/a/own/f; echo; cat /bobrapet-test/f; echo; echo {closed}/* {closed}/a/*"
+    command = Command(
+        ("sh", "-c", code),
+        {"PATH": os.environ["PATH"]},
+        "/",
+        [Mount(str(closed / "a/own"), "/bobrapet-test")],
+        str(scratch),
+        user=User(USER, USER),
+        own=[str(closed / "a/own"), str(closed / "a/also")],
+    )
+    process = await launcher.run(command, output.writer, output.writer)
+    assert process.without == {}
+    assert [await output.line(), await output.line()] == ["mine", "mine"]
+    assert await output.line() == f"{closed}/a {closed}/a/also {closed}/a/own"
+    assert (await process.wait()).code == 0
+    assert (closed / "b").exists()
+
+
+@needs_mounts
+async def test_a_read_only_machine_is_writable_where_it_was_promised(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    volume, promised, scratch = tmp_path / "volume", tmp_path / "promised", tmp_path / "scratch"
+    for folder in (volume, promised, scratch):
+        folder.mkdir()
+    code = f"""
+        touch {tmp_path}/no /etc/bobrapet-test 2>/dev/null || echo refused
+        echo x > {promised}/yes && echo x > /bobrapet-test/yes && echo x > /dev/null && echo written
+        (echo x > {tmp_path}/no) 2>/dev/null || echo refused again
+    """
+    command = Command(
+        ("sh", "-c", code),
+        {"PATH": os.environ["PATH"]},
+        "/",
+        [Mount(str(volume), "/bobrapet-test")],
+        str(scratch),
+        read_only=True,
+        writable=[str(promised), str(tmp_path / "absent")],
+    )
+    process = await launcher.run(command, output.writer, output.writer)
+    assert process.without == {}
+    assert [await output.line() for _ in range(3)] == ["refused", "written", "refused again"]
+    assert (await process.wait()).code == 0
+    assert (volume / "yes").exists()
+    assert (promised / "yes").exists()
+    assert not (tmp_path / "no").exists()
+
+
+async def test_a_control_group_that_cannot_be_joined_is_told(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    command = Command(("echo", "ran"), {"PATH": os.environ["PATH"]}, "/", groups=[str(tmp_path / "no/cgroup.procs")])
+    process = await launcher.run(command, output.writer, output.writer)
+    assert "No such file" in process.without["limits"]
+    assert await output.line() == "ran"
+    await process.wait()
+
+
+def existing(folders: Iterable[str]) -> list[str]:
+    return [folder for folder in folders if os.path.exists(folder)]
+
+
+EATER = "import sys; held = bytearray(300 << 20); print(len(held), flush=True)"
+
+
+@pytest.mark.skipif("memory" not in cgroups.find(), reason="this machine lets this process limit no memory")
+@pytest.mark.parametrize("whose", ["main", "child"])
+async def test_who_exceeds_the_limit_of_memory_is_killed_and_that_is_told(
+    launcher: Launcher, output: Output, whose: str
+) -> None:
+    groups = cgroups.ControlGroups(cgroups.find())
+    try:
+        group = groups.make(cgroups.Limits(memory=100 << 20))
+        assert group is not None
+        argv = (
+            (sys.executable, "-c", EATER) if whose == "main" else ("sh", "-c", f"{sys.executable} -c '{EATER}'; exit 3")
+        )
+        command = Command(argv, {"PATH": os.environ["PATH"]}, "/", groups=group.joins)
+        end = await (await launcher.run(command, output.writer, output.writer, group)).wait()
+        assert end.out_of_memory
+        if whose == "main":
+            assert (end.code, end.signal) == (137, signal.SIGKILL)
+        group.remove()
+    finally:
+        groups.close()
+    assert not existing(groups.folders)
+
+
+@pytest.mark.skipif("memory" not in cgroups.find(), reason="this machine lets this process limit no memory")
+async def test_a_failure_below_the_limit_of_memory_is_none_of_it(launcher: Launcher, output: Output) -> None:
+    groups = cgroups.ControlGroups(cgroups.find())
+    try:
+        group = groups.make(cgroups.Limits(memory=100 << 20))
+        assert group is not None
+        command = Command(("sh", "-c", "kill -9 $$"), {"PATH": os.environ["PATH"]}, "/", groups=group.joins)
+        end = await (await launcher.run(command, output.writer, output.writer, group)).wait()
+        assert (end.code, end.out_of_memory) == (137, False)
+    finally:
+        groups.close()
+
+
+@pytest.mark.skipif(not cgroups.find(), reason="this machine lets this process make no control groups")
+async def test_control_groups_go_with_the_launcher_when_the_node_is_killed(tmp_path: Path) -> None:
+    code = """
+import asyncio, os, sys
+from bobrapet.local.node import cgroups
+from bobrapet.local.node.processes import Command, Launcher
+
+async def main():
+    groups = cgroups.ControlGroups(cgroups.find())
+    limits = cgroups.Limits(memory=64 << 20, cpu=1)
+    group = groups.make(limits)
+    launcher = Launcher(groups=groups.folders)
+    command = Command(("sleep", "600"), {"PATH": os.environ["PATH"]}, "/", groups=group.joins)
+    await launcher.run(command, 2, 2, group)
+    print(launcher._launcher.pid, *groups.folders, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as node:  # noqa: ASYNC220
+        assert node.stdout is not None
+        pid, *folders = (await asyncio.to_thread(node.stdout.readline)).decode().split()
+        assert existing(folders) == folders
+        node.kill()
+    await gone(int(pid))
+    assert not existing(folders)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def test_a_published_authority_wins_over_the_one_of_the_node() -> None:
 def test_mount_paths_are_found_below_the_root_of_the_container_and_shared_between_containers(tmp_path: Path) -> None:
     folder = PodFolder(tmp_path, "ns", "p", "uid")
     folder.create()
-    folder.write("secret", [File("key", b"1", 0o400)])
-    folder.write("shared", [])
+    folder.publish("secret", [File("key", b"1", 0o400)])
+    folder.make("shared")
     folder.mount("a", [{"name": "secret", "mountPath": "/etc/x"}, {"name": "shared", "mountPath": "/tmp"}], {})
     folder.mount("b", [{"name": "shared", "mountPath": "/data", "subPathExpr": "$(WHO)"}], {"WHO": "me"})
     key = folder.root("a") / "etc/x/key"
@@ -83,8 +84,8 @@ def test_mount_paths_are_found_below_the_root_of_the_container_and_shared_betwee
 def test_a_volume_mounted_inside_another_is_found_in_it(tmp_path: Path) -> None:
     folder = PodFolder(tmp_path, "ns", "p", "uid")
     folder.create()
-    folder.write("outer", [])
-    folder.write("inner", [File("f", b"1")])
+    folder.make("outer")
+    folder.publish("inner", [File("f", b"1")])
     mounts = [{"name": "inner", "mountPath": "/a/b"}, {"name": "outer", "mountPath": "/a"}]
     folder.mount("c", mounts, {})
     folder.mount("c", mounts, {})  # as a restart does
@@ -96,15 +97,42 @@ def test_nothing_leaves_its_volume(tmp_path: Path, path: str) -> None:
     folder = PodFolder(tmp_path, "ns", "p", "uid")
     folder.create()
     with pytest.raises(VolumeUnavailable, match="leaves its volume"):
-        folder.write("v", [File(path, b"")])
+        folder.publish("v", [File(path, b"")])
     with pytest.raises(VolumeUnavailable, match="leaves its volume"):
         folder.mount("c", [{"name": "v", "mountPath": "/m", "subPath": path}], {})
+
+
+def test_a_published_volume_changes_as_a_whole_and_what_is_open_stays_readable(tmp_path: Path) -> None:
+    folder = PodFolder(tmp_path, "ns", "p", "uid")
+    folder.create()
+    volume = folder.volumes / "v"
+    folder.publish("v", [File("a", b"1"), File("deep/b", b"1"), File("gone", b"1")])
+    before = (volume / "..data").resolve()
+    with open(volume / "a", "rb") as held:
+        folder.publish("v", [File("a", b"2"), File("deep/b", b"2"), File("new", b"2", 0o400)])
+        assert held.read() == b"1"
+    assert (before / "a").read_bytes() == b"1", "who was about to mount it still finds it"
+    assert {entry.name for entry in volume.iterdir() if not entry.name.startswith("..")} == {"a", "deep", "new"}
+    assert [(volume / name).read_bytes() for name in ("a", "deep/b", "new")] == [b"2"] * 3
+    assert stat.S_IMODE((volume / "new").stat().st_mode) == 0o400
+    folder.publish("v", [File("a", b"3")])
+    assert not before.exists()
+    assert sorted(os.listdir(volume))[-1] == "a"
+
+
+def test_a_volume_that_did_not_change_is_left_alone(tmp_path: Path) -> None:
+    folder = PodFolder(tmp_path, "ns", "p", "uid")
+    folder.create()
+    folder.publish("v", [File("a", b"1")])
+    before = os.readlink(folder.volumes / "v/..data")
+    folder.publish("v", [File("a", b"1")])
+    assert os.readlink(folder.volumes / "v/..data") == before
 
 
 def test_secrets_are_gone_after_the_pod_but_logs_stay_until_it_is_deleted(tmp_path: Path) -> None:
     folder = PodFolder(tmp_path, "ns", "p", "uid")
     folder.create()
-    folder.write("secret", [File("key", b"1")])
+    folder.publish("secret", [File("key", b"1")])
     folder.log("c", 3).parent.mkdir(parents=True)
     folder.log("c", 3).touch()
     folder.discard_files()
