@@ -72,6 +72,7 @@ ANNOTATION_STEPRUN_TRIGGER_RECORDED: Final = "steprun.bubustack.io/trigger-recor
 ANNOTATION_JOB_UID: Final = "runs.bubustack.io/job-uid"
 ANNOTATION_RESTART_COUNT: Final = "runs.bubustack.io/restart-count"
 ANNOTATION_RESTARTED_AT: Final = "runs.bubustack.io/restarted-at"
+ANNOTATION_RUN_ATTEMPT: Final = "runs.bubustack.io/run-attempt"  # on children made after a redrive; absent: the first
 ANNOTATION_ATTEMPT: Final = "runs.bubustack.io/attempt"
 ANNOTATION_MANAGED_STORAGE_ANNOTATIONS: Final = "runs.bubustack.io/managed-storage-annotations"
 ANNOTATION_CACHE_KEY: Final = "cache.bubustack.io/key"

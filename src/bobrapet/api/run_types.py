@@ -54,6 +54,8 @@ class StepState(Model):
     """When the step reached a terminal phase."""
     sub_story_run_name: str | None = None
     """StoryRun that an executeStory step started."""
+    attempt: Int32 | None = None
+    """The attempt of the run in which the step began, when that is not the first."""
 
 
 class GateStatus(Model):

@@ -20,6 +20,7 @@ from bobrapet.cli.loops import run as run_in_loop
 from bobrapet.cli.reading import Indexed, Stored
 from bobrapet.engine import steprun as step_engine
 from bobrapet.engine.plans import StepPlan
+from bobrapet.engine.states import IDENTITY_REFUSED
 from bobrapet.local import store
 from bobrapet.manager import Options as ManagerOptions
 from bobrapet.reconcilers.operator import Operator
@@ -69,7 +70,13 @@ async def explanation(reader: Reader, key: ObjectKey, now: datetime) -> Explanat
     operator = await _operator(reader)
     # What was just read is what the operator gets when it asks for the newest; plans must not ask again.
     # Offloaded data is not read either: what waits for it says so.
-    snapshot = replace(await run_snapshot(operator, run), authoritative=True, has_storage=True)
+    refused = (state.message for state in run.status.step_states.values() if state.reason == IDENTITY_REFUSED)
+    snapshot = replace(
+        await run_snapshot(operator, run),
+        authoritative=True,
+        has_storage=True,
+        identity_fault=next(refused, None) or "",
+    )
     plan = engine.plan(snapshot, now)
     steps: dict[str, StepPlan] = {}
     for steprun in ongoing(snapshot):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bobrapet.api.enums import Phase, StepType
 from bobrapet.config import policy as execution_policy
-from bobrapet.engine import ending, evaluation, launch
+from bobrapet.engine import attempts, ending, evaluation, launch
 from bobrapet.engine.explain import explain, running, told
 from bobrapet.engine.graph import Block, Graph, Node
 from bobrapet.engine.launch import is_left_over, is_owned, steprun_name
@@ -31,15 +31,16 @@ from bobrapet.engine.reasons import (
     Runs,
     Starting,
     WaitsFor,
+    WaitsForAccount,
     WaitsForReference,
     Wake,
 )
 from bobrapet.engine.scheduling import QueuePlace, admit
-from bobrapet.engine.states import State, from_api, moment
+from bobrapet.engine.states import IDENTITY_REFUSED, State, from_api, moment
 from bobrapet.engine.work import Ending, Work
 
 if TYPE_CHECKING:
-    from bobrapet.api import StepRun, Story
+    from bobrapet.api import StepRun, Story, StoryRun
     from bobrapet.api.story import Step
     from bobrapet.engine.snapshot import Occupancy, RunSnapshot
 
@@ -66,10 +67,11 @@ class Pass(Work):
         place: QueuePlace,
         now: datetime,
         *,
+        attempt: int,
         ending: Ending | None,
         grace: timedelta,
     ) -> None:
-        super().__init__(snapshot, story, graph, inputs, place, now, ending=ending, grace=grace)
+        super().__init__(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
         self._prepared: list[_Prepared] = []
         policy = story.spec.policy
         retries = policy.retries if policy is not None else None
@@ -117,6 +119,8 @@ class Pass(Work):
                 self._prepared.clear()
                 self.skip_unstarted(block, "FailFast", f"not started: step {self.failures(Block.MAIN)[0]} failed")
         self._launch(block)
+        if self.snapshot.identity_fault:
+            self.starts.clear()
         return self.is_done(block)
 
     def _sweep(self, block: Block) -> None:
@@ -323,15 +327,22 @@ class Pass(Work):
                     key = str(text).strip()
                 case _:
                     key = ""  # without a key of its own it has the derived one (12.1)
-        return launch.prepare(self.snapshot, self.story, step, parent=parent, key=key, place=self.place)
+        found = launch.prepare(self.snapshot, self.story, step, parent=parent, key=key, place=self.place)
+        if isinstance(found, launch.Ready):
+            attempts.mark(found.steprun, self.attempt_of(node.name))
+        return found
 
     def _await_reference(self, node: Node, kind: str, name: str) -> None:
-        """Something that the step names is missing: shown at once, failed after the step's timeout (decision 4)."""
+        """Something that the step names is missing: shown at once, failed after the step's timeout (decision 4).
+
+        The timeout counts from when nothing but the reference kept the step from starting. Time in a queue is not part
+        of it: an Engram that is replaced while a hundred steps stand in line would fail all of them at once.
+        """
         state = self.states.get(node.name)
         if state is None or state.until is None:
             settings = execution_policy.resolve(self.snapshot.config, story=self.story, step=node.step)
             since = state.started_at if state is not None and state.started_at else self.now
-            state = State(Phase.PENDING, started_at=since, until=since + settings.timeout.value)
+            state = State(Phase.PENDING, started_at=since, until=self.now + settings.timeout.value)
         assert state.until is not None
         told = WaitsForReference(kind, name, state.until)
         is_due = self.now >= state.until
@@ -340,8 +351,7 @@ class Pass(Work):
             self.fail(node.name, "ReferenceNotFound", f'{kind} "{name}" does not exist')
             return
         if is_due:
-            # The time may have passed in a queue, and the cache be that of an operator that just began.
-            self.needs_confirmation = True
+            self.needs_confirmation = True  # the time may have passed without an operator, whose cache just began
         else:
             self.wakes.append(Wake(state.until, f'step {node.name} fails without {kind} "{name}"'))
         self.record(node.name, replace(state, reason="ReferenceNotFound", message=f'{kind} "{name}" does not exist'))
@@ -352,6 +362,10 @@ class Pass(Work):
     def _launch(self, block: Block) -> None:
         prepared, self._prepared = self._prepared, []
         if not prepared:
+            return
+        if self.snapshot.identity_fault:
+            for item in prepared:
+                self._hold(item, WaitsForAccount(self.snapshot.identity_fault), IDENTITY_REFUSED)
             return
         policy = self.story.spec.policy
         admission = admit(
@@ -371,7 +385,8 @@ class Pass(Work):
             if item.key in admitted:
                 self._admit(item)
             else:
-                self._queue(item, admission.queued[item.key])
+                queued = admission.queued[item.key]
+                self._hold(item, queued, queued.cause)
 
     def _admit(self, item: _Prepared) -> None:
         self.starts.append(item.ready.steprun)
@@ -382,15 +397,16 @@ class Pass(Work):
         if state is None or state.is_unstarted:
             self.record(item.node.name, State(Phase.RUNNING, started_at=self.now))
 
-    def _queue(self, item: _Prepared, reason: Queued) -> None:
+    def _hold(self, item: _Prepared, reason: Queued | WaitsForAccount, word: str) -> None:
+        """Keeps a step from starting; `word` is what its state says about why."""
         self.reasons[item.key] = reason
         state = self.states.get(item.node.name)
         if state is not None and not state.is_unstarted:
             # A parallel step of which some branches run: its state says that others wait, or no slot would wake it.
-            self.record(item.node.name, replace(state, message=str(reason), reason=reason.cause))
+            self.record(item.node.name, replace(state, message=str(reason), reason=word))
             return
         since = state.started_at if state is not None and state.started_at else self.now
-        self.record(item.node.name, State(Phase.PENDING, str(reason), reason.cause, started_at=since))
+        self.record(item.node.name, State(Phase.PENDING, str(reason), word, started_at=since))
 
     def _occupancy(self) -> Occupancy:
         ancestors = {f"{run.metadata.namespace}/{run.metadata.name}" for run in self.snapshot.ancestors}
@@ -421,7 +437,7 @@ class Pass(Work):
 
     def _parallel(self, node: Node, state: State) -> None:
         """Starts branches that have none yet, and ends the step when all branches have ended."""
-        if state.is_queued and not state.is_unstarted:
+        if state.is_held and not state.is_unstarted:
             state = replace(state, message="", reason="")  # said again below if branches still wait
             self.record(node.name, state)
         if node.name not in self.states:
@@ -443,7 +459,7 @@ class Pass(Work):
                 self.reasons[node.name] = AwaitsBranches(tuple(open_))
             return
         if failed:
-            self.fail(node.name, "BranchFailed", f"failed branches: {', '.join(failed)}")
+            self.finish(node.name, Phase.FAILED, f"failed branches: {', '.join(failed)}", "BranchFailed")
         else:
             note = f"allowed failures: {', '.join(allowed)}" if allowed else ""
             self.finish(node.name, Phase.SUCCEEDED, note)
@@ -496,7 +512,7 @@ class Pass(Work):
         templates = self.templates(Site("execute-story", node.name))
         match stories.child(self.snapshot, self.story, node.step, self.place, templates):
             case stories.Child(run=child):
-                self.children.append(child)
+                self.children.append(attempts.mark(child, self.attempt_of(node.name)))
                 self.events.append(Event("Normal", "SubStoryRunCreated", f"created StoryRun {child.metadata.name}"))
                 self.record(node.name, State(Phase.RUNNING, started_at=self.now))
                 self.reasons[node.name] = AwaitsRun(child.metadata.name or "")
@@ -529,11 +545,17 @@ class Pass(Work):
         phase = child.status.phase
         if not stories.waits(node.step):
             self.record(node.name, state.ended(Phase.SUCCEEDED, f"started StoryRun {name}", at=self.now))
+        elif phase is Phase.FINISHED and self._was_canceled_with_us(node, child):
+            self.finish(node.name, Phase.CANCELED, "canceled", "Canceled")
         elif phase is not None and phase.is_terminal:
             self.record(node.name, state.ended(phase, child.status.message or "", at=self.now))
         else:
             self.record(node.name, state)
             self.reasons[node.name] = AwaitsRun(name)
+
+    def _was_canceled_with_us(self, node: Node, child: StoryRun) -> bool:
+        """Whether a child run ended for no other reason than that this run is being ended (decision 14)."""
+        return self.ending is not None and node.block is Block.MAIN and bool(child.spec.cancel_requested)
 
     # Shared
 

@@ -47,7 +47,7 @@ def end_topology(work: Work) -> None:
     for node in work.graph.block(Block.MAIN):
         state = work.states.get(node.name)
         if state is not None and not state.is_terminal:
-            work.fail(node.name, "TopologyTerminated", "the topology was terminated")
+            work.finish(node.name, Phase.FAILED, "the topology was terminated", "TopologyTerminated")
             work.cut.add(node.name)
     work.skip_unstarted(Block.MAIN, "TopologyTerminated", "not started: the topology was terminated")
 

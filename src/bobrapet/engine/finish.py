@@ -72,6 +72,8 @@ def _ended(current: Work, status: RunStatus, phase: Phase, message: str, main: l
 
 
 def _fail(current: Work, status: RunStatus, phase: Phase, reason: str, message: str, names: list[str]) -> End:
+    if reason.startswith("Output"):
+        current.needs_confirmation = True  # the Story in the cache says so, not a step
     failed = failed_steps(current.graph, current.states, names)
     error_type = "DependencyFailed" if phase is Phase.COMPENSATED else reason
     status.set("error", {"type": error_type, "message": message} | ({"failedSteps": failed} if failed else {}))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from bobrapet.api import labels
-from bobrapet.api.enums import Phase
+from bobrapet.api.enums import Phase, StepType
 from bobrapet.api.names import compose
-from bobrapet.engine import evaluation, materialize
+from bobrapet.engine import attempts, evaluation, materialize
 from bobrapet.engine.context import steps_context
 from bobrapet.engine.graph import Graph, Node, graph_of
 from bobrapet.engine.launch import is_owned, steprun_name
@@ -202,11 +202,20 @@ def _unfinished(
     """Dependencies that the cache does not show as finished.
 
     The run creates a StepRun only when its dependencies are done, so one whose StepRun is not there at all has ended
-    without one; only an older copy of a StepRun than the run saw makes this wait.
+    without one; only an older copy than the run saw makes this wait: of a StepRun, or of the run itself, which comes
+    with those of its child runs. A step of a later attempt than that of the run waits for all that it depends on.
     """
+    graph = graph_of(story)
+    dependencies = _dependencies(graph, definition)
+    if attempts.of_child(snapshot.step) > (run.status.attempts or 1):
+        return dependencies
     waiting = []
-    for name in _dependencies(graph_of(story), definition):
+    for name in dependencies:
         state = states.get(name)
+        if graph.nodes[name].step.type is StepType.EXECUTE_STORY and not story.spec.is_streaming:
+            if state is None or not state.is_terminal:
+                waiting.append(name)
+            continue
         steprun = snapshot.siblings.get(steprun_name(run, name))
         if state is not None and state.is_terminal:
             if not (state.phase is Phase.SUCCEEDED and steprun is not None and final_phase(steprun) is None):

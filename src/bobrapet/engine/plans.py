@@ -63,8 +63,9 @@ class RunPlan:
     """What to do for a StoryRun. Apply in the order of the fields; an empty plan writes nothing."""
 
     confirm: bool = False
-    """The plan deletes what it cannot bring back: read the run and its children from the API server (not the cache),
-    plan again, and apply that plan, whatever its `confirm` says."""
+    """The plan does what cannot be taken back, as deleting something or failing a step or the run for what the objects
+    around it say: read everything from the API server (not the cache), plan again, and apply that plan, whatever its
+    `confirm` says."""
 
     load: tuple[Mapping[str, Any], ...] = ()
     """Storage references (`{"$bubuStorageRef": ...}`) whose content the plan needs: read them into

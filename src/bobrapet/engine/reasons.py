@@ -113,6 +113,16 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitsForAccount:
+    """Ready, but the account that it would run under cannot be made; it stands in no line meanwhile."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+@dataclass(frozen=True, slots=True)
 class Starting:
     """May run now; this plan starts it."""
 
@@ -240,6 +250,7 @@ Reason: TypeAlias = (
     | WaitsForReference
     | WaitsForStory
     | WaitsForPayload
+    | WaitsForAccount
     | Queued
     | Starting
     | Runs

@@ -103,6 +103,10 @@ class _Live:
         return None
 
     def _failed(self, refused: Refused) -> RunPlan:
+        """Ends the run before its next step, when the newest objects say so too: a Story or grant that was written
+        before the run may reach the cache after it."""
+        if not self.snapshot.authoritative:
+            return RunPlan(confirm=True, summary=refused.message)
         status = RunStatus(self.snapshot.run, self.now)
         _schema_references(status, self.snapshot)
         status.set("error", {"type": refused.reason, "message": refused.message})
@@ -184,7 +188,8 @@ class _Live:
         if cancel is not None and run.status.phase is None:
             cancel = Ending(cancel.cause, now, cancel.phase, cancel.message, cancel.skip_reason)
         ending = min(filter(None, (cancel, timeout)), key=lambda ending: ending.since, default=None)
-        current = Pass(snapshot, story, graph, inputs, place, now, ending=ending, grace=grace)
+        attempt = int(status.get("attempts") or 1)
+        current = Pass(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
         current.run()
         status.steps(graph, current.states)
         if current.ending is not None and current.ending.cause is Cause.TIMEOUT and not status.get("error"):

@@ -83,9 +83,12 @@ class RunSnapshot:
     """Storage path -> the value there, or `Unreadable`, for what an earlier plan asked to `load`."""
     can_materialize: bool = False
     """Whether a component may evaluate templates over offloaded data: `templating.materialize-engram` is usable."""
+    identity_fault: str = ""
+    """Why the account of the steps cannot be made now; nothing starts then. Empty: nobody found a reason yet."""
     authoritative: bool = False
-    """Whether run, steps and children were just read from the API server (asked for by `RunPlan.confirm`), and so was
-    what the cache does not show of the Story and of the Engrams, EngramTemplates and Stories that its steps name."""
+    """Whether everything was just read from the API server (asked for by `RunPlan.confirm`): the run, its steps and
+    children, and unless it has ended also the Story, the Engrams, EngramTemplates and Stories that its steps name, and
+    the grants."""
     lagging: frozenset[str] = frozenset()
     """With `authoritative`: children that are gone, but that the cache still shows. A later plan on cached objects
     would take them for children of its own, since names come again."""

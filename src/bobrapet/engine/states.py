@@ -21,6 +21,9 @@ FAILED_PHASES: Final = frozenset(
 
 QUEUE_REASONS: Final = frozenset({"StoryConcurrency", "QueueConcurrency", "GlobalConcurrency", "Priority"})
 
+IDENTITY_REFUSED: Final = "IdentityRefused"
+"""Reason of a step that may start, but whose account somebody else's object keeps from being made."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -36,6 +39,8 @@ class State:
     until: datetime | None = None
     child: str = ""
     """The StoryRun that an executeStory step started."""
+    attempt: int = 1
+    """The attempt of the run in which the step began; what it started bears the same number (`attempts`)."""
 
     @property
     def is_terminal(self) -> bool:
@@ -50,6 +55,11 @@ class State:
     def is_queued(self) -> bool:
         """Waits for a slot: as a whole, or with branches of a parallel step that runs already."""
         return not self.is_terminal and self.reason in QUEUE_REASONS
+
+    @property
+    def is_held(self) -> bool:
+        """Queued, or kept from starting for want of its account."""
+        return self.is_queued or (not self.is_terminal and self.reason == IDENTITY_REFUSED)
 
     @property
     def is_unstarted(self) -> bool:
@@ -75,6 +85,8 @@ class State:
         times = {"startedAt": self.started_at, "finishedAt": self.finished_at, "until": self.until}
         wire |= {name: text for name, text in texts.items() if text}
         wire |= {name: format_deadline(time) for name, time in times.items() if time is not None}
+        if self.attempt > 1:
+            wire["attempt"] = self.attempt
         return wire
 
 
@@ -87,6 +99,7 @@ def from_api(state: StepState) -> State:
         finished_at=moment(state.finished_at),
         until=moment(state.until),
         child=state.sub_story_run_name or "",
+        attempt=state.attempt or 1,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api import labels
 from bobrapet.api.enums import Phase, StepType
-from bobrapet.engine import evaluation, materialize
+from bobrapet.engine import attempts, evaluation, materialize
 from bobrapet.engine.context import StepsContext
 from bobrapet.engine.graph import Block, Graph, Node
 from bobrapet.engine.launch import is_owned, steprun_name
@@ -63,10 +63,21 @@ class Work:
         place: QueuePlace,
         now: datetime,
         *,
+        attempt: int,
         ending: Ending | None,
         grace: timedelta,
     ) -> None:
+        """`attempt`: the one that the run is in, counted from 1."""
+        recorded = {name: from_api(state) for name, state in snapshot.run.status.step_states.items()}
+        if not snapshot.authoritative:  # else what is there was made in time, by whomever
+            snapshot = replace(
+                snapshot,
+                steps=attempts.current(snapshot.run, graph, recorded, snapshot.steps, attempt),
+                children=attempts.current(snapshot.run, graph, recorded, snapshot.children, attempt),
+            )
         self.snapshot, self.story, self.graph, self.now = snapshot, story, graph, now
+        self._attempt = attempt
+        self._attempts = {name: state.attempt for name, state in recorded.items()}
         self.run_object = snapshot.run
         self.inputs, self.place, self.grace = inputs, place, grace
         self.ending = ending
@@ -83,15 +94,15 @@ class Work:
         self.cut: set[str] = set()
         """Steps that had their time to drain; what still runs of them is deleted now."""
         self.needs_confirmation = False
+        """Whether something was decided, or could not be, that only authoritative objects allow to decide."""
         self.has_failed = False
         """Whether a main step failed that was not allowed to."""
         self.finished = False
         """Whether every block is done."""
         self._context = StepsContext(snapshot.run, graph, self.states, snapshot.steps, snapshot.children)
         timers = recorded_timers(snapshot.run.metadata.annotations.get(labels.ANNOTATION_STEP_TIMERS))
-        for name, stored in snapshot.run.status.step_states.items():
+        for name, state in recorded.items():
             if name in graph.nodes:
-                state = from_api(stored)
                 if state.until is None and not state.is_terminal and name in timers:
                     state = replace(state, until=timers[name])
                 self.record(name, state)
@@ -100,6 +111,8 @@ class Work:
 
     def record(self, name: str, state: State) -> None:
         """Gives a step a state."""
+        if state.attempt != (attempt := self.attempt_of(name)):
+            state = replace(state, attempt=attempt)
         self.states[name] = state
         self._context.invalidate(name)
         node = self.graph.nodes[name]
@@ -113,11 +126,14 @@ class Work:
         self.reasons.pop(name, None)
 
     def fail(self, name: str, reason: str, message: str) -> None:
+        """Fails a step for what the objects around it say: the newest ones shall be asked, since nothing revives it."""
+        self.needs_confirmation = True
         self.finish(name, Phase.FAILED, message, reason)
 
     def settle(self, name: str, result: timed.Step) -> None:
         """Takes over what a timed step decided."""
         self.record(name, result.state)
+        self.needs_confirmation = self.needs_confirmation or result.state.phase is Phase.FAILED
         if result.reason is not None:
             self.reasons[name] = result.reason
         if result.wake is not None:
@@ -142,6 +158,10 @@ class Work:
         return begun.ended(Phase.SKIPPED, message, reason, at=self.now)
 
     # Knowing
+
+    def attempt_of(self, name: str) -> int:
+        """The attempt of the run that a step belongs to: that of its recorded state, else the one that goes on."""
+        return self._attempts.get(name, self._attempt)
 
     def failures(self, block: Block) -> list[str]:
         """Failed steps of a block that were not allowed to fail, in declaration order."""

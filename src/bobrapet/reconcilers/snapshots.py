@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False) -> RunSnapshot:
     """`live`: the run's children come from the API server, since the plan must not be wrong about what exists; so do
-    the Story and the objects that it names, where the cache does not show them."""
+    the Story, the objects that it names and the grants, unless the run has ended and nothing is judged by them."""
     namespace, name = run.metadata.namespace or "", run.metadata.name or ""
     config = operator.config()
-    readers = (operator.client, operator.live) if live else (operator.client,)
-    named = run.spec.story_ref.key(namespace)
-    story = (await _all(readers, Story, [named])).get(named)
+    has_ended = run.status.phase is not None and run.status.phase.is_terminal
+    definitions = operator.live if live and not has_ended else operator.client
+    story = await _referenced(definitions, Story, run.spec.story_ref.key(namespace))
     steps = await operator.client.list(
         StepRun, namespace=namespace, fields={indexes.STEPRUN_RUN: f"{namespace}/{name}"}
     )
@@ -49,9 +49,9 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
     step_runs, child_runs = _by_name(steps.items), _by_name(children.items)
     if live:
         await _add_foreign(operator.live, run, step_runs, child_runs)
-    engrams = await _all(readers, Engram, engram_keys(story) if story else ())
-    templates = await _all(readers, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()})
-    stories = await _all(readers, Story, story_keys(story) if story else ())
+    engrams = await _all(definitions, Engram, engram_keys(story) if story else ())
+    templates = await _all(definitions, EngramTemplate, {engram.spec.template_ref.name for engram in engrams.values()})
+    stories = await _all(definitions, Story, story_keys(story) if story else ())
     return RunSnapshot(
         run=run,
         story=story,
@@ -61,7 +61,7 @@ async def run_snapshot(operator: Operator, run: StoryRun, *, live: bool = False)
         templates=templates,
         stories=stories,
         ancestors=await _ancestors(operator.client, run),
-        grants=await reference_grants(operator),
+        grants=await reference_grants(operator, definitions),
         config=config,
         occupancy=await occupancy(operator.client, config, run, story),
         authoritative=live,
@@ -90,7 +90,7 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
         children=_by_name(children.items),
         job=job.object if job is not None else None,
         pods=[pod.object for pod in pods.items],
-        grants=await reference_grants(operator),
+        grants=await reference_grants(operator, client),
         config=operator.config(),
         has_cache=operator.outputs is not None,
     )
@@ -143,26 +143,22 @@ async def _ancestors(reader: Reader, run: StoryRun) -> list[StoryRun]:
     return found
 
 
-async def reference_grants(operator: Operator) -> list[ReferenceGrant]:
+async def reference_grants(operator: Operator, reader: Reader) -> list[ReferenceGrant]:
     """All grants; none where the policy does not ask for them."""
     if operator.config().references.cross_namespace_policy != CrossNamespacePolicy.GRANT:
         return []
-    return (await operator.client.list(ReferenceGrant)).items
+    return (await reader.list(ReferenceGrant)).items
 
 
 async def _referenced(reader: Reader, kind: type[T], key: str) -> T | None:
     return await get_or_none(reader, kind, ObjectKey.parse(key))
 
 
-async def _all(readers: Iterable[Reader], kind: type[T], keys: Iterable[str]) -> Mapping[str, T]:
-    """The objects by key, each from the first reader that has it."""
-    missing = sorted(set(keys))
-    found: dict[str, T] = {}
-    for reader in readers:
-        objects = await asyncio.gather(*(_referenced(reader, kind, key) for key in missing))
-        found |= {key: obj for key, obj in zip(missing, objects, strict=True) if obj is not None}
-        missing = [key for key in missing if key not in found]
-    return found
+async def _all(reader: Reader, kind: type[T], keys: Iterable[str]) -> Mapping[str, T]:
+    """The objects by key; a missing key is not there."""
+    wanted = sorted(set(keys))
+    objects = await asyncio.gather(*(_referenced(reader, kind, key) for key in wanted))
+    return {key: obj for key, obj in zip(wanted, objects, strict=True) if obj is not None}
 
 
 def _by_name(items: Iterable[Any]) -> dict[str, Any]:

@@ -87,7 +87,13 @@ class StoryRunReconciler:
 
     async def _carry_out(self, planned: PlannedRun) -> RunPlan:
         plan = planned.plan
-        is_as_planned = await self._apply(planned.snapshot, plan)
+        try:
+            is_as_planned = await self._apply(planned.snapshot, plan)
+        except ForeignIdentity as error:
+            # It is tried again, but until somebody makes room for the account, others shall have the slots.
+            held = await plan_run(self._operator, dataclasses.replace(planned.snapshot, identity_fault=str(error)))
+            await self._apply(held.snapshot, held.plan)
+            raise
         if planned.trouble:
             told = Event("Warning", "StorageUnavailable", planned.trouble)
             apply.record(self._recorder, planned.snapshot.run, [told])

@@ -56,7 +56,9 @@ class StoryTriggerReconciler:
             plan = engine.plan(snapshot, operator.clock.now())
             if plan.confirm:
                 live = await self._snapshot(trigger, operator.live)
-                snapshot = dataclasses.replace(snapshot, story=live.story, run=live.run, authoritative=True)
+                snapshot = dataclasses.replace(
+                    snapshot, story=live.story, run=live.run, grants=live.grants, authoritative=True
+                )
                 continue
             await fence.patch_status(plan.status)
             if plan.create is None:
@@ -76,7 +78,7 @@ class StoryTriggerReconciler:
             trigger=trigger,
             story=found,
             run=await get_or_none(reader, StoryRun, run),
-            grants=await reference_grants(self._operator),
+            grants=await reference_grants(self._operator, reader),
             config=config,
             has_storage=self._operator.stores.reach(storage_of(config, story=found)),
         )

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from bobrapet.api import StepRun
+from bobrapet.api import StepRun, Story
 from bobrapet.engine.reasons import Ended, WaitsFor
 from bobrapet.engine.run import plan
 from bobrapet.engine.snapshot import Occupancy
-from tests.unit.engine.world import MINUTE, World, engram, step, story
+from tests.unit.engine.world import MINUTE, T0, World, engram, step, story
 
 
 @pytest.mark.spec("runs-1")
@@ -219,18 +219,79 @@ def test_b19_a_missing_engram_holds_its_step_visibly_and_fails_it_after_its_time
     assert world.state("a") == "Failed/ReferenceNotFound"
 
 
-def test_a_step_that_stood_in_line_for_long_fails_without_its_engram_only_after_an_authoritative_look() -> None:
+def test_time_in_a_queue_is_not_part_of_the_patience_with_a_missing_reference() -> None:
     world = World(story("a", policy={"timeouts": {"step": "5m"}}), config={"storyrun.global-concurrency": "1"})
     world.occupancy = Occupancy(total=1)
     world.reconcile()
     assert world.state("a") == "Pending/GlobalConcurrency"
-    world.at(6 * MINUTE).occupancy = Occupancy()
+    queued_since = world.run.status.step_states["a"].started_at
+    world.at(6 * MINUTE).engrams.clear()
+    found = world.reconcile()
+    assert (world.state("a"), found.wake_at) == ("Pending/ReferenceNotFound", T0 + 11 * MINUTE)
+    assert world.run.status.step_states["a"].started_at == queued_since, "it waits since then, whatever for"
+    world.at(11 * MINUTE).reconcile()
+    assert world.state("a") == "Failed/ReferenceNotFound"
+
+
+def test_a_step_fails_without_its_engram_only_after_an_authoritative_look() -> None:
+    world = World(story("a", policy={"timeouts": {"step": "5m"}}))
+    there = dict(world.engrams)
+    world.engrams.clear()
+    world.reconcile()
+    world.at(6 * MINUTE).engrams.update(there)
     unseen = replace(world.snapshot(), engrams={})  # a new operator, whose cache does not show the Engram yet
     assert plan(unseen, world.now).confirm
     found = plan(world.snapshot(authoritative=True), world.now)
     assert [item.metadata.name for item in found.starts] == ["r1-a"]
     world.apply(plan(replace(unseen, authoritative=True), world.now))
     assert world.state("a") == "Failed/ReferenceNotFound"
+
+
+def test_a_step_whose_engram_has_another_version_fails_only_after_an_authoritative_look() -> None:
+    pinned = step("a", ref={"name": "worker", "version": "2"})
+    world = World(story(pinned), engram_=engram(version="2"))
+    older = replace(world.snapshot(), engrams={"wf/worker": engram(version="1")})
+    assert plan(older, world.now).confirm
+    assert [item.metadata.name for item in world.reconcile().starts] == []
+    assert (world.state("a"), list(world.steps)) == ("Running", ["r1-a"])
+
+    world = World(story(pinned), engram_=engram(version="1"))
+    world.reconcile()
+    assert world.state("a") == "Failed/EngramReferenceInvalid"
+    assert 'wants version "2"' in (world.run.status.step_states["a"].message or "")
+
+
+@pytest.mark.parametrize(
+    ("older", "reason"),
+    [
+        (story("a", version="1"), "StoryReferenceInvalid"),
+        (story("a: needs ghost", version="2"), "InvalidConfiguration"),
+        (story("a", version="2", inputsSchema={"type": "object", "required": ["n"]}), "InputSchemaFailed"),
+        (story("a", step("b", if_="maybe"), version="2"), "ExpressionFailed"),
+    ],
+)
+def test_a_run_that_is_newer_than_the_story_in_the_cache_does_not_fail_for_it(older: Story, reason: str) -> None:
+    newer = story("a", version="2")
+    world = World(newer, storyRef={"name": "s", "version": "2"})
+    assert plan(replace(world.snapshot(), story=older), world.now).confirm
+    world.reconcile()
+    assert (world.phase, world.state("a")) == ("Running/StartingExecution", "Running")
+
+    world = World(older, storyRef={"name": "s", "version": "2"})
+    world.reconcile()
+    assert reason in {world.phase.partition("/")[2], world.state("b").partition("/")[2]}
+
+
+def test_a_run_is_refused_for_want_of_a_grant_only_after_an_authoritative_look() -> None:
+    world = World(
+        story("a", namespace="lib"),
+        config={"references.cross-namespace-policy": "grant"},
+        storyRef={"name": "s", "namespace": "lib"},
+    )
+    assert world.snapshot().grants == []
+    assert plan(world.snapshot(), world.now).confirm
+    world.reconcile()
+    assert world.phase == "Failed/StoryReferenceInvalid"
 
 
 @pytest.mark.spec("runs-74")

@@ -306,7 +306,28 @@ def test_b35_cancel_reaches_child_runs() -> None:
     world.reconcile("r1-e")
     world.patch(world.runs["r1-e"], {"status": {"phase": "Finished"}})
     world.reconcile()
-    assert world.phase == "Finished/Canceled"
+    assert (world.phase, world.state("e")) == ("Finished/Canceled", "Canceled/Canceled")
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Timeout"])
+def test_a_child_run_that_ended_by_itself_while_it_was_canceled_tells_how(phase: str) -> None:
+    world = World(story(step("e: executeStory", with_={"storyRef": {"name": "child"}})))
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    world.patch(world.run, {"spec": {"cancelRequested": True}})
+    world.reconcile()
+    world.patch(world.runs["r1-e"], {"status": {"phase": phase}})
+    world.reconcile()
+    assert (world.phase, world.state("e")) == ("Finished/Canceled", phase)
+
+
+def test_a_child_run_that_somebody_canceled_alone_fails_its_step() -> None:
+    world = World(story(step("e: executeStory", with_={"storyRef": {"name": "child"}})))
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    world.patch(world.runs["r1-e"], {"spec": {"cancelRequested": True}, "status": {"phase": "Finished"}})
+    world.reconcile()
+    assert (world.phase, world.state("e")) == ("Failed/DependencyFailed", "Finished")
 
 
 def test_a_run_that_is_canceled_before_it_began_starts_nothing() -> None:

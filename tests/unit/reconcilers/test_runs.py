@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bobrapet.api import StepRun, StoryRun, labels
+from bobrapet.config.operator import parse
 from bobrapet.reconcilers.apply import PARALLEL_WRITES, merge_patch
 from bobrapet.reconcilers.builtin import Job, Role, Secret, ServiceAccount
 from bobrapet.reconcilers.identity import ForeignIdentity
 from bobrapet.reconcilers.snapshots import run_snapshot
 from bobrapet.reconcilers.storyrun import StoryRunReconciler
+from bobrapet.reconcilers.waiting import Lines
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, RequestEntityTooLarge
 from bobrapet.runtime.reconcile import Request
@@ -287,6 +289,46 @@ async def test_an_account_of_somebody_else_holds_the_run_up_and_an_event_says_wh
         await world.settle()
     assert ("Warning", "IdentityRefused") in [(kind, reason) for kind, reason, _ in world.recorder.events]
     assert (await world.client.list(Job)).items == []
+
+
+async def test_a_run_without_an_account_stands_in_nobodys_way() -> None:
+    """It would be first in line for ever; instead it is tried again outside of the line."""
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "etl-engram-runner", "namespace": NAMESPACE},
+    }
+    behind = storyrun("run2", "other")
+    other = story(step("fetch"), name="other")
+    world = World(
+        template(), engram(), story(step("fetch")), other, storyrun("run1"), storyrun("run0", "other"), foreign
+    )
+    world.config = parse({"storyrun.global-concurrency": "1"}).config
+
+    async def look_at(name: str) -> None:
+        await world.storyruns.reconcile(Request(NAMESPACE, name))
+
+    await look_at("run0")  # takes the slot
+    await look_at("run1")  # stands in line
+    lines = Lines(world.operator)
+    assert await lines.first("any") == Request(NAMESPACE, "run1")
+    await world.client.create(StoryRun.model_validate(behind))
+    await look_at("run2")
+    await world.client.delete(await world.step("run0-fetch"))
+    with pytest.raises(ForeignIdentity):
+        await look_at("run1")
+    state = (await world.run("run1")).status.step_states["fetch"]
+    assert (state.phase, state.reason) == ("Pending", "IdentityRefused")
+    assert "etl-engram-runner" in (state.message or "")
+    assert await lines.first("any") == Request(NAMESPACE, "run2")
+    await look_at("run2")
+    assert (await world.run("run2")).status.step_states["fetch"].phase == "Running"
+    await world.client.delete(await world.step("run2-fetch"))
+    with pytest.raises(ForeignIdentity):  # its back-off goes on
+        await look_at("run1")
+    await world.client.delete(await world.client.get(ServiceAccount, ObjectKey(NAMESPACE, "etl-engram-runner")))
+    await look_at("run1")
+    assert (await world.run("run1")).status.step_states["fetch"].phase == "Running"
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])

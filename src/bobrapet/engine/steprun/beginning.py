@@ -23,6 +23,9 @@ from bobrapet.engine.steprun.debug import context_annotations
 LOOK_AGAIN: Final = timedelta(seconds=5)
 """Pause between two looks for a Secret that is missing."""
 
+CACHE_LAG: Final = timedelta(milliseconds=100)
+"""Pause between two looks for the end of a dependency that the cache does not show yet."""
+
 SLOW_END: Final = timedelta(seconds=60)
 """How long after the moment of a retry a pod of the attempt before may still be there without a word about it."""
 
@@ -77,7 +80,8 @@ class Beginning(StepPass):
         resolved = inputs.given(snapshot) if for_others else self._resolved()
         match resolved:
             case inputs.Waiting(on=names):
-                return self._wait(WaitsFor(names))
+                # What is older than this step comes with the next news, which may not be about this step.
+                return dataclasses.replace(self._wait(WaitsFor(names)), wake_at=self._now + CACHE_LAG)
             case inputs.Load(references=wanted):
                 return StepPlan(load=wanted, reason=Starting())
             case inputs.Materialize(question=question):
