@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+
+from bobrapet.runtime.certificates import Authority, KeyPair, Validity
 
 CERTIFICATE, KEY, AUTHORITIES = "tls.crt", "tls.key", "ca.crt"  # the keys that cert-manager uses
 NEXT_CERTIFICATE, NEXT_KEY = "next.crt", "next.key"
@@ -77,12 +77,10 @@ class Policy:
     """From the announcement until the next pair is used: API servers see a changed configuration within seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """PEM of a certificate with its key."""
+class Pair(KeyPair):
+    """A certificate with its key, and what can be read from it."""
 
-    certificate: bytes
-    key: bytes
+    __slots__ = ()
 
     @property
     def parsed(self) -> x509.Certificate:
@@ -157,8 +155,8 @@ def plan(
         if now < ready or not trusted:
             return Step(held, write=False, look_again=max(ready, now + policy.settle))
         held = Material(held.next, held.authorities)
-        return Step(held, write=True, look_again=_renewal(held.current, policy), why="the next certificate is trusted")
-    if now < (due := _renewal(held.current, policy)):
+        return Step(held, write=True, look_again=_renewal(held.current), why="the next certificate is trusted")
+    if now < (due := _renewal(held.current)):
         return Step(held, write=False, look_again=due)
     pair, authority = issue(names, now, policy.lifetime)
     # The authority of the current pair is kept, older ones have nothing left to vouch for.
@@ -195,76 +193,18 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 def issue(names: Iterable[str], now: datetime.datetime, lifetime: datetime.timedelta) -> tuple[Pair, bytes]:
     """A serving certificate, and the PEM of the authority that signed nothing else."""
-    signer = ec.generate_private_key(ec.SECP256R1())
-    key = ec.generate_private_key(ec.SECP256R1())
-    serial = x509.random_serial_number()
+    validity = Validity(now, lifetime, BACKDATE)
     # API servers find an authority by its subject; two of the same name in one bundle would hide each other.
-    issuer = _named(f"bobrapet-webhook-ca-{serial:x}"[:64])
-    identifier = x509.SubjectKeyIdentifier.from_public_key(signer.public_key())
-    authority = (
-        _builder(issuer, issuer, signer.public_key(), now, lifetime)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(authority=True), critical=True)
-        .add_extension(identifier, critical=False)
-        .sign(signer, hashes.SHA256())
-    )
+    authority = Authority.create(f"bobrapet-webhook-ca-{x509.random_serial_number():x}"[:64], validity)
     listed = [*names]
-    certificate = (
-        _builder(_named(listed[0][:64]), issuer, key.public_key(), now, lifetime)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in listed]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(authority=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return (
-        Pair(certificate.public_bytes(serialization.Encoding.PEM), pem),
-        authority.public_bytes(serialization.Encoding.PEM),
-    )
+    issued = authority.serving(listed[0][:64], listed, validity)
+    return Pair(issued.certificate, issued.key), authority.certificate
 
 
 def _fresh(names: tuple[str, ...], now: datetime.datetime, policy: Policy, why: str) -> Step:
     pair, authority = issue(names, now, policy.lifetime)
-    return Step(Material(pair, (authority,)), write=True, look_again=_renewal(pair, policy), why=why)
+    return Step(Material(pair, (authority,)), write=True, look_again=_renewal(pair), why=why)
 
 
-def _renewal(pair: Pair, policy: Policy) -> datetime.datetime:
+def _renewal(pair: Pair) -> datetime.datetime:
     return pair.issued + (pair.expires - pair.issued) * 2 / 3
-
-
-def _named(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    now: datetime.datetime,
-    lifetime: datetime.timedelta,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
-        .not_valid_after(now + lifetime)
-    )
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
