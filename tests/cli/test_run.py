@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.behaviour.builders import step, story
+from tests.behaviour.builders import engram, step, story, template
 from tests.behaviour.worlds import IMAGES, ROOT
 from tests.cli.conftest import Terminal, Write
 
@@ -186,6 +186,17 @@ def test_inputs_that_violate_the_schema_are_refused_before_anything_starts(termi
     assert (done.code, done.stdout) == (2, "")
     assert "url" in done.stderr
     assert "string" in done.stderr
+
+
+def test_a_secret_that_nobody_will_bring_is_refused_before_anything_starts(terminal: Terminal, write: Write) -> None:
+    wanted = template("echo", secretSchema={"api": {"mountType": "env", "required": True}})
+    wanted["metadata"]["name"] = "test-wanting"
+    wanting = engram("echo", "default", name="wanting", of="test-wanting", secrets={"api": "credentials"})
+    path = write(wanted, wanting, story("s", "default", step("a", "wanting")))
+    done = terminal.run("run", str(path), *IMAGES)
+    assert (done.code, done.stdout) == (2, "")
+    assert "secret 'credentials'" in done.stderr
+    assert f"{path}: document" in done.stderr
 
 
 @pytest.mark.parametrize(

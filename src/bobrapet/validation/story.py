@@ -16,13 +16,14 @@ from bobrapet.api import Engram, EngramTemplate, Story, Transport
 from bobrapet.api.enums import StepType, WorkloadMode
 from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
+from bobrapet.config.tls import tls_secret
 from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
 from bobrapet.validation.faults import Findings, did_you_mean, quoted
 from bobrapet.validation.graph import Upstream, branch_names, branches, check_graph, step_lists
 from bobrapet.validation.json_schema import CompiledSchema, InvalidSchema, compile_schema
 from bobrapet.validation.primitives import check_primitive
 from bobrapet.validation.references import CORE, Referrer, Target
-from bobrapet.validation.scene import Scene
+from bobrapet.validation.scene import Absent, Scene
 from bobrapet.validation.streaming import check_streaming
 from bobrapet.validation.structure import check_step_structure
 from bobrapet.validation.templates import Scope, Templates, check_templates, read_template
@@ -145,6 +146,7 @@ class _StoryCheck:
         self._templates(path, step, component)
         if component is not None:
             self._inputs(path, step, component)
+            self._secrets(path, step, component)
         if step.transport is not None:
             self._transport_of_step(f"{path}.transport", step.transport)
         if step.execution is not None:
@@ -162,6 +164,7 @@ class _StoryCheck:
         if component is not None:
             # Their templates were checked as part of the parallel step's `with`.
             self._inputs(path, branch, component)
+            self._secrets(path, branch, component)
 
     def _templates(self, path: str, step: Step, component: _Component | None) -> None:
         findings, condition, inputs, name = self._findings, step.if_, step.with_, step.name
@@ -224,6 +227,25 @@ class _StoryCheck:
         elif is_plain:
             self._at_home[reference.name] = component
         return component
+
+    def _secrets(self, path: str, step: Step, component: _Component) -> None:
+        """Secrets without which the pod of the step cannot start. An Engram is checked for its own by itself, so they
+        count only where nothing will appear later."""
+        engram, template = component.engram, component.template
+        if engram is None or template is None:
+            return
+        bound = {logical: (name, f"{path}.secrets[{logical}]") for logical, name in step.secrets.items()}
+        if self._scene.absent is Absent.REFUSES:
+            at = f"{path}.ref"
+            bound = {logical: (name, at) for logical, name in engram.spec.secrets.items()} | bound
+            bound |= {"": (tls, at)} if (tls := tls_secret(engram)) else {}
+        for logical, (name, at) in bound.items():
+            wanted = name.strip()
+            is_used = not logical or logical in template.spec.secret_schema
+            if wanted and is_used and not self._scene.lookup.has_secret(self._namespace, wanted):
+                use = f"bound to {quoted(logical)}" if logical else "for TLS"
+                text = f"secret '{wanted}' ({use} of engram '{engram.metadata.name}') not found"
+                self._scene.missing(self._findings, at, f"{text} in namespace '{self._namespace}'")
 
     def _find_component(self, namespace: str, name: str) -> _Component:
         engram = self._scene.lookup.find(Engram, namespace, name)

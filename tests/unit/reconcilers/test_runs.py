@@ -427,8 +427,11 @@ async def test_a_missing_tls_secret_keeps_the_step_pending_without_a_job_until_i
     assert "certificates" in waiting.conditions[0].message
     assert await world.job("run1-fetch") is None
     assert [reason for _, reason, _ in world.recorder.events].count("SecretNotFound") == 1
+    assert world.wake_at is not None
+    pause = (world.wake_at - world.clock.now()).total_seconds()
+    assert 5 < pause <= 20, "the longer it is missing, the longer the pause"
     await world.client.create(Secret({"metadata": {"name": "certificates", "namespace": NAMESPACE}}))
-    await world.sleep(6)
+    await world.sleep(21)
     assert (await world.step("run1-fetch")).status.phase == "Running"
     assert (await world.environment("run1-fetch"))["BUBU_GRPC_REQUIRE_TLS"] == "true"
 

@@ -490,3 +490,28 @@ def test_file_storage_without_a_claim_is_warned_about() -> None:
 
     assert "what a step stores ends with its pod" in warnings(with_file(emptyDir={}))[0]
     assert warnings(with_file(volumeClaimName="payloads")) == []
+
+
+def test_a_secret_that_a_step_binds_and_that_is_missing_is_told_where_it_was_bound() -> None:
+    around = scene(template(secretSchema={"api": {}}), engram(secrets={"api": "own"}))
+    given = story("name: a, ref: {name: e}, secrets: {api: mine}")
+    assert faults(given, around) == []
+    assert [text for text in warnings(given, around) if "secret" in text] == [
+        "spec.steps[0].secrets[api]: secret 'mine' (bound to \"api\" of engram 'e') not found in namespace 'ns' yet; "
+        "it is looked for again until it appears"
+    ]
+
+
+def test_a_story_that_is_to_run_at_once_is_refused_without_the_secrets_of_its_steps() -> None:
+    tls = {"transport": {"tls": {"secretRef": {"name": "certificate"}}}}
+    around = scene(template(secretSchema={"api": {}, "more": {}}), engram(secrets={"api": "own", "more": "b"}, **tls))
+    around.lookup.add_secret("ns", "b")  # type: ignore[attr-defined]
+    given = story("name: a, ref: {name: e}, secrets: {api: mine}")
+    at_once = Scene(around.lookup, around.config, Absent.REFUSES)
+    assert faults(given, at_once) == [
+        "spec.steps[0].secrets[api]: secret 'mine' (bound to \"api\" of engram 'e') not found in namespace 'ns'",
+        "spec.steps[0].ref: secret 'certificate' (for TLS of engram 'e') not found in namespace 'ns'",
+    ]
+    around.lookup.add_secret("ns", "mine")  # type: ignore[attr-defined]
+    around.lookup.add_secret("ns", "certificate")  # type: ignore[attr-defined]
+    assert faults(given, at_once) == []

@@ -20,8 +20,12 @@ from bobrapet.engine.steprun import judge, references
 from bobrapet.engine.steprun.basis import StepPass
 from bobrapet.engine.steprun.debug import context_annotations
 
-LOOK_AGAIN: Final = timedelta(seconds=5)
-"""Pause between two looks for a Secret that is missing."""
+STARTS_WITHIN: Final = timedelta(seconds=5)
+"""How long a pod may take to start before somebody looks whether the Secrets that it mounts are there."""
+
+FIRST_PAUSE: Final = timedelta(seconds=1)
+LONGEST_PAUSE: Final = timedelta(seconds=30)
+"""Bounds of the pauses between two looks for a Secret without which there is no Job."""
 
 CACHE_LAG: Final = timedelta(milliseconds=100)
 """Pause between two looks for the end of a dependency that the cache does not show yet."""
@@ -164,8 +168,8 @@ class Beginning(StepPass):
                 secrets=dict(self._definition.secrets) if self._definition is not None else {},
             ),
             events=events,
-            # A pod that waits wakes nobody; where a Secret may be what it waits for, somebody has to look.
-            wake_at=self._now + min(self._policy.timeout.value, LOOK_AGAIN if self._mounted() else timedelta.max),
+            # A pod that waits wakes nobody; where a Secret may be what it waits for, somebody has to look, once.
+            wake_at=self._now + min(self._policy.timeout.value, STARTS_WITHIN if self._mounted() else timedelta.max),
             reason=Starting(),
         )
 
@@ -195,8 +199,10 @@ class Beginning(StepPass):
             self._status.phase(Phase.PENDING, "SecretNotFound", message)
             told = f"{message}; create it, or correct the Engram's spec.transport.tls or its annotation"
             events = (Event("Warning", "SecretNotFound", told),)
-        # Secrets are not watched: that would be the right to read all of them.
-        wake_at = min(self._now + LOOK_AGAIN, until)
+        # Secrets are not watched: that would be the right to read all of them. The longer it is missing, the longer
+        # the pause; as anything else that fails closed and is tried again (R-11.1).
+        waited = self._now - (moment(self._step.status.started_at) or self._now)
+        wake_at = min(self._now + max(FIRST_PAUSE, min(waited, LONGEST_PAUSE)), until)
         waits = WaitsForReference("Secret", name, until)
         return StepPlan(status=self._status.patch(), events=events, wake_at=wake_at, reason=waits)
 

@@ -19,7 +19,7 @@ from bobrapet.engine.reasons import Ended, Retries, Runs, Stops
 from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_retryable, retry_delay
 from bobrapet.engine.states import moment
 from bobrapet.engine.steprun import judge
-from bobrapet.engine.steprun.beginning import LOOK_AGAIN, Beginning
+from bobrapet.engine.steprun.beginning import STARTS_WITHIN, Beginning
 from bobrapet.engine.steprun.observed import Attempt, Exit, Pod, Trouble
 
 if TYPE_CHECKING:
@@ -101,15 +101,16 @@ class _Machine(Beginning):
         looks_at: datetime | None = None
         pod = attempt.newest_pod
         if trouble is None and (pod is None or not pod.has_started) and (mounted := self._mounted()):
-            # A pod whose volumes cannot be mounted says nothing in its status; the usual cause can be looked for.
-            began = pod.created_at if pod is not None else None
-            looks_at = (began or self._now) + LOOK_AGAIN
+            # A pod whose volumes cannot be mounted says nothing in its status; the usual cause can be looked for. One
+            # look is enough: the kubelet tries again by itself, and the pod tells when it starts.
+            began = pod.created_at if pod is not None else attempt.created_at
+            looks_at = (began or self._now) + STARTS_WITHIN
             if looks_at <= self._now:
+                looks_at = None
                 if unknown := tuple(name for name in mounted if name not in self._snapshot.secrets):
                     return StepPlan(look_for=unknown)
-                looks_at = self._now + LOOK_AGAIN
                 if missing := [name for name in mounted if not self._snapshot.secrets[name]]:
-                    trouble = Trouble("SecretNotFound", self._absent("Secret", missing[0]))
+                    trouble = Trouble("SecretNotFound", "; ".join(self._absent("Secret", name) for name in missing))
         note = ""
         if trouble is not None:
             note = f"{trouble.reason}: {trouble.message}" if trouble.message else trouble.reason
