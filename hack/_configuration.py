@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bobrapet.config.operator import DEAD_KEYS
-from bobrapet.config.reference import AT_ONCE, AT_START, NOT_USED, groups
+from bobrapet.config.reference import AT_ONCE, AT_START, NOT_USED, WITH_STREAMING, groups
 
-EFFECTS = {AT_ONCE: "at once", AT_START: "after a restart", NOT_USED: "not used"}
+EFFECTS = {AT_ONCE: "at once", AT_START: "after a restart", WITH_STREAMING: "with streaming", NOT_USED: "not used"}
 
 
 def page() -> str:
@@ -60,6 +60,8 @@ What a key says can be overruled nearer to the step. From weak to strong: the Co
 says anything wins, field by field, and an explicit zero is something said. Flags of the manager win over the ConfigMap.
 
 "A change counts" says when a change of the ConfigMap has its effect: at once means with the next reconcile or
-admission; keys that are not used are accepted and checked, but nothing in this version reads them.
+admission. Keys marked "with streaming" are accepted and checked, and change nothing: they belong to streaming Stories
+(TransportBindings, connectors, the hub), which this version does not run yet. The one marked "not used" is accepted
+because configurations of the Go operator have it.
 
 """

@@ -63,11 +63,20 @@ def setting(world: World, namespace: str, component: Callable[..., str], tmp_pat
             ]
         }
     }
+    execution = {
+        "rbac": {
+            "rules": [
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["ours"]},
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "update"], "resourceNames": ["theirs"]},
+                {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get"], "resourceNames": ["r-a"]},
+            ]
+        }
+    }
     name = component("silent", {"overrides": overrides}, execution=asked)
-    world.cluster.apply(*(_secret(secret, namespace) for secret in ("mine", "theirs")))
+    world.cluster.apply(*(_secret(secret, namespace) for secret in ("mine", "ours", "theirs")))
     elsewhere = f"{namespace}-other"
     world.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}})
-    world.cluster.apply(story("s", namespace, step("a", name)), storyrun("r", namespace, "s"))
+    world.cluster.apply(story("s", namespace, step("a", name, execution=execution)), storyrun("r", namespace, "s"))
     world.cluster.wait_run(namespace, "r")
     account = world.cluster.path("ServiceAccount", namespace, "s-engram-runner")
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
@@ -80,10 +89,11 @@ def setting(world: World, namespace: str, component: Callable[..., str], tmp_pat
 
 
 @pytest.mark.spec("workloads-44")
-def test_a_component_has_the_rights_of_the_table_and_what_its_template_may_ask_for(setting: Setting) -> None:
+def test_a_component_has_the_rights_of_the_table_and_those_that_others_may_ask_for(setting: Setting) -> None:
     found = _rights(setting, setting.namespace)
     everybody = _rights(setting, setting.elsewhere)  # what any authenticated account may do: look at itself
-    extra = {("", "pods", "get", ()), ("", "pods", "list", ()), ("", "secrets", "get", ("mine",))}
+    extra = {("", "pods", verb, ()) for verb in ("get", "list")}
+    extra |= {("", "secrets", "get", (name,)) for name in ("mine", "ours")}
     assert found - everybody == {(*right, ()) for right in GRANTED} | extra
     assert {resource for _, resource, _, _ in everybody} <= {
         "selfsubjectreviews",
@@ -106,7 +116,8 @@ def test_a_component_does_what_it_must(setting: Setting) -> None:
     current = component.get("EffectClaim", namespace, "claim")
     current["spec"] |= {"completionStatus": "completed", "completedAt": "2026-01-01T00:00:00Z"}
     component.call("PUT", component.path("EffectClaim", namespace, "claim"), current)
-    assert component.get("Secret", namespace, "mine")["kind"] == "Secret"
+    for name in ("mine", "ours"):
+        assert component.get("Secret", namespace, name)["kind"] == "Secret"
     assert component.list("Pod", namespace) != []
 
 

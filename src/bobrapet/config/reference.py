@@ -25,8 +25,10 @@ AT_ONCE: Final = "at once"
 """The next reconcile or admission sees a change."""
 AT_START: Final = "restart"
 """Read when the manager starts."""
+WITH_STREAMING: Final = "streaming"
+"""Accepted and checked; it belongs to streaming Stories, which this version does not run yet."""
 NOT_USED: Final = "not used"
-"""Accepted and checked; nothing in this version reads it."""
+"""Accepted and checked, because configurations of the Go operator have it; there is nothing for it to change."""
 
 DEFAULT: Final = "default"
 CONFIG_MAP: Final = "ConfigMap"
@@ -43,7 +45,7 @@ class Key:
     """As it would be written; empty: unset."""
     about: str
     takes_effect: str
-    """`AT_ONCE`, `AT_START` or `NOT_USED`."""
+    """`AT_ONCE`, `AT_START`, `WITH_STREAMING` or `NOT_USED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +256,11 @@ _ABOUT: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Time after which a reconcile is tried again. 0: no limit.",
             AT_ONCE,
         ),
-        "controller.requeue-base-delay": ("First pause of controllers without rate limits of their own.", NOT_USED),
-        "controller.requeue-max-delay": ("Longest pause of controllers without rate limits of their own.", NOT_USED),
+        "controller.requeue-base-delay": (
+            "First pause of the controllers without a key for it: StoryTrigger, EffectClaim, Transport. Unset: 200ms.",
+            AT_START,
+        ),
+        "controller.requeue-max-delay": ("Longest pause of the same controllers. Unset: 1m.", AT_START),
         "controller.cleanup-interval": ("Nothing: clean-up follows deadlines, not a clock.", NOT_USED),
         **_rates("storyrun", "StoryRuns"),
         **_rates("steprun", "StepRuns"),
@@ -265,19 +270,22 @@ _ABOUT: Final[dict[str, dict[str, tuple[str, str]]]] = {
         **_rates("template", "EngramTemplates, or ImpulseTemplates,"),
     },
     "Streaming": {
-        "storyrun.binding.max-mutations-per-reconcile": ("TransportBindings written at once for a run.", NOT_USED),
-        "storyrun.binding.throttle-requeue-delay": ("Pause when that many were written.", NOT_USED),
-        "story.binding.max-mutations-per-reconcile": ("TransportBindings written at once for a Story.", NOT_USED),
-        "story.binding.throttle-requeue-delay": ("Pause when that many were written.", NOT_USED),
-        "controller.transport.grpc.enable-downstream-targets": ("Tells components where packets go.", NOT_USED),
-        "controller.transport.grpc.default-tls-secret": ("TLS Secret of Engrams that name none.", NOT_USED),
-        "controller.transport.heartbeat-interval": ("Time between signs of life of a connector.", NOT_USED),
-        "controller.transport.heartbeat-timeout": ("Silence after which a connector counts as gone.", NOT_USED),
+        "storyrun.binding.max-mutations-per-reconcile": (
+            "TransportBindings written at once for a run.",
+            WITH_STREAMING,
+        ),
+        "storyrun.binding.throttle-requeue-delay": ("Pause when that many were written.", WITH_STREAMING),
+        "story.binding.max-mutations-per-reconcile": ("TransportBindings written at once for a Story.", WITH_STREAMING),
+        "story.binding.throttle-requeue-delay": ("Pause when that many were written.", WITH_STREAMING),
+        "controller.transport.grpc.enable-downstream-targets": ("Tells components where packets go.", WITH_STREAMING),
+        "controller.transport.grpc.default-tls-secret": ("TLS Secret of Engrams that name none.", WITH_STREAMING),
+        "controller.transport.heartbeat-interval": ("Time between signs of life of a connector.", WITH_STREAMING),
+        "controller.transport.heartbeat-timeout": ("Silence after which a connector counts as gone.", WITH_STREAMING),
     },
     "Observing": {
         "debug.enable-metrics": ("Records the metrics of the operator itself.", AT_ONCE),
         "debug.enable-verbose-logging": ("Logs what is done in detail, whatever the log level says.", AT_ONCE),
-        "debug.enable-step-output-logging": ("Logs size and keys, never values, of step outputs.", NOT_USED),
+        "debug.enable-step-output-logging": ("Logs size and keys, never values, of step outputs.", AT_ONCE),
         "telemetry.enabled": ("Sends traces.", AT_ONCE),
         "telemetry.trace-propagation": ("Passes the trace on to components.", AT_ONCE),
     },

@@ -15,6 +15,7 @@ from bobrapet.reconcilers.metrics import Meter
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
 from bobrapet.reconcilers.snapshots import step_snapshot, with_confirmed_references
+from bobrapet.reconcilers.stepoutputs import log_output
 from bobrapet.reconcilers.storagesecret import StorageSecrets
 from bobrapet.runtime.client.interfaces import get_or_none
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata
@@ -153,6 +154,7 @@ class StepRunReconciler:
         await apply.each(plan.deletes, remove)
         apply.record(self._recorder, step, plan.events)
         self._meter.step_applied(snapshot, plan, self._operator.clock.now())
+        log_output(snapshot, plan)
         if self._operator.tracer is not None:
             self._operator.tracer.step_applied(snapshot, plan)
         return plan

@@ -17,6 +17,7 @@ from bobrapet.reconcilers.occupancy import is_limited
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.payloads import PlannedRun, plan_run
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
+from bobrapet.reconcilers.references import all_steps
 from bobrapet.reconcilers.snapshots import run_snapshot
 from bobrapet.runtime.client.interfaces import get_or_none, ignore_not_found
 from bobrapet.runtime.client.object import ObjectKey
@@ -143,7 +144,9 @@ class StoryRunReconciler:
     async def _ensure_identity(self, snapshot: RunSnapshot, story: Story) -> None:
         """The account that the steps run under. Raises ForeignIdentity, and tells it in an Event of the run."""
         run = snapshot.run
-        identity = build_identity(story, run.metadata.namespace or "", snapshot.engrams.values(), snapshot.templates)
+        steps = all_steps(story)
+        namespace = run.metadata.namespace or ""
+        identity = build_identity(story, namespace, snapshot.engrams.values(), snapshot.templates, steps)
         for rule in identity.dropped:
             log.info("rule of a component is not granted", story=story.metadata.name, rule=rule)
         try:

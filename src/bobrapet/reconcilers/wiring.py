@@ -6,6 +6,7 @@ all that happens meanwhile is counted in one write.
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from bobrapet.api import (
     StoryTrigger,
     Transport,
 )
-from bobrapet.config.operator import Rate
+from bobrapet.config.operator import OperatorConfig, Rate
 from bobrapet.reconcilers import (
     effectclaim,
     engram,
@@ -88,7 +89,16 @@ METRICS_RBAC: Final = (
 
 
 REQUESTS: Final = Rate(base_delay=timedelta(milliseconds=200), max_delay=timedelta(minutes=1))
-"""Back-off for StoryTriggers, which no key of the configuration names (spec runs 1.8)."""
+"""Back-off for StoryTriggers and EffectClaims, which no key of the configuration names (spec runs 1.8)."""
+
+
+def without_keys(config: OperatorConfig, built_in: Rate) -> Rate:
+    """The rate of a controller that has no keys of its own: back-off is that of all controllers, where it is set."""
+    base = config.controller.requeue_base_delay or built_in.base_delay
+    maximum = config.controller.requeue_max_delay or built_in.max_delay
+    if base is not None and maximum is not None:
+        maximum = max(base, maximum)  # a long first pause is not cut because nobody named the longest
+    return dataclasses.replace(built_in, base_delay=base, max_delay=maximum)
 
 
 async def add_controllers(manager: ControllerManager, operator: Operator, source: ConfigSource) -> None:
@@ -119,7 +129,7 @@ async def _add_storytrigger(manager: ControllerManager, operator: Operator) -> N
         controller_managed_by(manager)
         .for_(StoryTrigger, GenerationChanged())
         .watches(RawStoryRun, enqueue_requests_from_map_func(wake.triggers_of_run), is_gone)
-        .with_options(_options(operator, REQUESTS))
+        .with_options(_options(operator, without_keys(operator.config(), REQUESTS)))
         .complete(_metered(operator, "storytrigger", storytrigger.StoryTriggerReconciler(operator)))
     )
 
@@ -254,7 +264,7 @@ async def _add_transport(manager: ControllerManager, operator: Operator) -> None
         controller_managed_by(manager)
         .for_(Transport, GenerationChanged())
         .watches(Story, watches.EnqueueLater(wakeups.transports_of_story), GenerationChanged())
-        .with_options(_options(operator, operator.config().rates.transport))
+        .with_options(_options(operator, without_keys(operator.config(), operator.config().rates.transport)))
         .complete(_metered(operator, "transport", transport.TransportReconciler(operator, recorder)))
     )
 
@@ -264,7 +274,7 @@ async def _add_effectclaim(manager: ControllerManager, operator: Operator) -> No
     await (
         controller_managed_by(manager)
         .for_(EffectClaim, GenerationChanged())
-        .with_options(_options(operator, operator.config().rates.steprun))
+        .with_options(_options(operator, without_keys(operator.config(), REQUESTS)))
         .complete(_metered(operator, "effectclaim", effectclaim.EffectClaimReconciler(operator, recorder)))
     )
 

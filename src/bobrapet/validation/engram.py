@@ -9,7 +9,7 @@ from bobrapet.api import Engram, EngramTemplate, Impulse, ImpulseTemplate, Story
 from bobrapet.api.catalog import SecretDefinition, TemplateSpec
 from bobrapet.api.enums import PodManagementPolicy, ServiceType, TriggerDedupeMode, WorkloadMode
 from bobrapet.api.trigger import TriggerDeliveryPolicy, TriggerThrottlePolicy
-from bobrapet.validation.execution import check_overrides, check_policy, check_workload
+from bobrapet.validation.execution import check_overrides, check_policy, check_rights, check_workload
 from bobrapet.validation.faults import Findings, did_you_mean, quoted
 from bobrapet.validation.references import CORE, Referrer, Target
 from bobrapet.validation.scene import Scene
@@ -42,6 +42,7 @@ def check_engram(engram: Engram, scene: Scene, findings: Findings) -> None:
         _check_secret(findings, f"spec.secrets[{key}]", engram.metadata.namespace or "", secret, scene)
     check_policy(findings, "spec.executionPolicy", spec.execution_policy)
     check_overrides(findings, "spec.overrides", spec.overrides)
+    check_rights(findings, "spec.overrides", spec.overrides, "an Engram")
 
 
 def check_impulse(impulse: Impulse, scene: Scene, findings: Findings) -> None:

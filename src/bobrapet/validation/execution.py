@@ -13,6 +13,7 @@ from bobrapet.api.execution import (
     StoragePolicy,
     WorkloadSpec,
 )
+from bobrapet.config.rights import refusal_of_author
 from bobrapet.validation.faults import Findings
 from bobrapet.validation.values import check_duration, check_quantity, check_word
 
@@ -52,6 +53,15 @@ def check_overrides(findings: Findings, path: str, overrides: ExecutionOverrides
     if overrides.max_inline_size is not None and overrides.max_inline_size < 0:
         findings.invalid(f"{path}.maxInlineSize", f"must be at least 0, is {overrides.max_inline_size}")
     check_storage(findings, f"{path}.storage", overrides.storage)
+
+
+def check_rights(findings: Findings, path: str, overrides: ExecutionOverrides | None, owner: str) -> None:
+    """Warns of rules that the generated Role will not get; `owner` ("an Engram") is who asks for them."""
+    if overrides is None or overrides.rbac is None:
+        return
+    for index, rule in enumerate(overrides.rbac.rules):
+        if reason := refusal_of_author(rule, owner):
+            findings.warn(f"{path}.rbac.rules[{index}]", f"will not be granted: {reason}")
 
 
 def check_step_overrides(findings: Findings, path: str, overrides: StepExecutionOverrides | None) -> None:

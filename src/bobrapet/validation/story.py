@@ -17,7 +17,7 @@ from bobrapet.api.enums import StepType, WorkloadMode
 from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
 from bobrapet.config.tls import tls_secret
-from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_storage
+from bobrapet.validation.execution import check_overrides, check_policy, check_retry, check_rights, check_storage
 from bobrapet.validation.faults import Findings, did_you_mean, quoted
 from bobrapet.validation.graph import Upstream, branch_names, branches, check_graph, step_lists
 from bobrapet.validation.json_schema import CompiledSchema, InvalidSchema, compile_schema
@@ -151,6 +151,7 @@ class _StoryCheck:
             self._transport_of_step(f"{path}.transport", step.transport)
         if step.execution is not None:
             check_overrides(findings, f"{path}.execution", step.execution)
+            check_rights(findings, f"{path}.execution", step.execution, "a step")
         if step_type is StepType.PARALLEL:
             for index, branch in enumerate(branches(step)):
                 self._branch(f"{path}.with.steps[{index}]", branch)
@@ -161,6 +162,7 @@ class _StoryCheck:
         branch = Step.model_validate(given)
         component = self._component(f"{path}.ref", branch.ref) if branch.ref is not None else None
         check_overrides(self._findings, f"{path}.execution", branch.execution)
+        check_rights(self._findings, f"{path}.execution", branch.execution, "a step")
         if component is not None:
             # Their templates were checked as part of the parallel step's `with`.
             self._inputs(path, branch, component)

@@ -43,6 +43,8 @@ _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])
 _RANGES: Final = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _NAMES: Final = {"object": "an object", "array": "a list", "string": "a string", "integer": "an integer"}
 
+A_TIME: Final = "a time such as 2026-01-31T12:00:00Z"
+
 MAX_NESTING: Final = 128
 """Levels of a free object: what templates are evaluated to, and what every encoder on the way can take."""
 
@@ -155,12 +157,8 @@ class _Walk:
     def value(self, path: str, value: Any, schema: dict[str, Any]) -> None:
         if not _has_type(value, schema):
             wanted = schema.get("type", "integer or string")
-            self._findings.add(
-                path,
-                FaultReason.TYPE_INVALID,
-                f"must be {_NAMES.get(wanted, f'a {wanted}')}, is {type_of(value)}",
-                value,
-            )
+            name = A_TIME if schema.get("format") == "date-time" else _NAMES.get(wanted, f"a {wanted}")
+            self._findings.add(path, FaultReason.TYPE_INVALID, f"must be {name}, is {type_of(value)}", value)
             return
         before = len(self._findings.faults)
         match value:

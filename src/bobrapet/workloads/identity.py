@@ -1,23 +1,25 @@
 """The account that the step pods of a Story run under, and what it may do (spec workloads 12, decision 19).
 
 ServiceAccount, Role and RoleBinding share one name and belong to the Story, so that a run costs no writes for them.
-The rights are those of the table in 12.1 for the namespace, plus rules that templates and Engrams ask for as far as
-they are harmless; the others are dropped and told.
+The rights are those of the table in 12.1 for the namespace, plus rules that templates, Engrams and steps ask for as
+far as they are harmless; the others are dropped and told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.api import labels
 from bobrapet.api.names import compose_suffix
+from bobrapet.config.rights import refusal_of_author, refusal_of_template
 from bobrapet.config.storage import policy_storage
 
 if TYPE_CHECKING:
     from bobrapet.api import Engram, EngramTemplate, Story
     from bobrapet.api.core import PolicyRule
+    from bobrapet.api.story import Step
 
 SUFFIX: Final = "engram-runner"
 
@@ -54,7 +56,11 @@ def runner_name(story: str) -> str:
 
 
 def build_identity(
-    story: Story, namespace: str, engrams: Iterable[Engram] = (), templates: Mapping[str, EngramTemplate] | None = None
+    story: Story,
+    namespace: str,
+    engrams: Iterable[Engram] = (),
+    templates: Mapping[str, EngramTemplate] | None = None,
+    steps: Iterable[Step] = (),
 ) -> Identity:
     """Builds the runner identity of `story` for runs in `namespace`.
 
@@ -62,6 +68,7 @@ def build_identity(
         engrams: those that any step of the Story names, branches of parallel steps included; missing ones are left
             out, their rules follow when they appear.
         templates: EngramTemplates by name.
+        steps: all steps of the Story, branches of parallel steps included.
     """
     name = runner_name(story.metadata.name or "")
     metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": {labels.APP_NAME: "bobrapet"}}
@@ -75,7 +82,8 @@ def build_identity(
                 "uid": story.metadata.uid or "",
             }
         ]
-    extra, dropped = _extra_rules(engrams, templates or {})
+    granted, dropped = _extra_rules(engrams, templates or {})
+    _add_rules_of_steps(steps, story, namespace, granted, dropped)
     account: dict[str, Any] = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": dict(metadata)}
     if annotations := _storage_annotations(story):
         account["metadata"]["annotations"] = {
@@ -86,7 +94,7 @@ def build_identity(
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": dict(metadata),
-        "rules": [*(dict(rule) for rule in BASE_RULES), *extra],
+        "rules": [*(dict(rule) for rule in BASE_RULES), *(granted[key] for key in sorted(granted))],
     }
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -95,7 +103,7 @@ def build_identity(
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
     }
-    return Identity(account, role, binding, tuple(dropped))
+    return Identity(account, role, binding, tuple(sorted(dropped)))
 
 
 def _storage_annotations(story: Story) -> dict[str, str]:
@@ -105,7 +113,7 @@ def _storage_annotations(story: Story) -> dict[str, str]:
 
 def _extra_rules(
     engrams: Iterable[Engram], templates: Mapping[str, EngramTemplate]
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[dict[str, dict[str, Any]], set[str]]:
     granted: dict[str, dict[str, Any]] = {}
     dropped: set[str] = set()
     for engram in engrams:
@@ -113,23 +121,38 @@ def _extra_rules(
         execution = template.spec.execution if template is not None else None
         if template is not None and execution is not None and execution.rbac is not None:
             source = f"EngramTemplate {template.metadata.name}"
-            _collect(execution.rbac.rules, _trusted_fault, source, granted, dropped)
+            _collect(execution.rbac.rules, refusal_of_template, source, granted, dropped)
         overrides = engram.spec.overrides
         if overrides is not None and overrides.rbac is not None:
             source = f"Engram {engram.metadata.name}"
-            _collect(overrides.rbac.rules, _untrusted_fault, source, granted, dropped)
-    return [granted[key] for key in sorted(granted)], sorted(dropped)
+            _collect(overrides.rbac.rules, lambda rule: refusal_of_author(rule, "an Engram"), source, granted, dropped)
+    return granted, dropped
+
+
+def _add_rules_of_steps(
+    steps: Iterable[Step], story: Story, namespace: str, granted: dict[str, dict[str, Any]], dropped: set[str]
+) -> None:
+    """What steps ask for (seed "ExecutionOverrides": rbac), which the reference does not read."""
+    is_home = namespace == story.metadata.namespace
+
+    def refusal(rule: PolicyRule) -> str:
+        # Names mean other objects there, and who may write Stories here need not have any rights there.
+        return refusal_of_author(rule, "a step") if is_home else "the Story is of another namespace than the run"
+
+    for step in steps:
+        if step.execution is not None and step.execution.rbac is not None:
+            _collect(step.execution.rbac.rules, refusal, f"step {step.name}", granted, dropped)
 
 
 def _collect(
     rules: Sequence[PolicyRule],
-    fault: Any,
+    refusal: Callable[[PolicyRule], str],
     source: str,
     granted: dict[str, dict[str, Any]],
     dropped: set[str],
 ) -> None:
     for rule in rules:
-        if reason := fault(rule):
+        if reason := refusal(rule):
             dropped.add(f"{source}: {', '.join(rule.verbs)} on {', '.join(rule.resources) or 'nothing'}: {reason}")
             continue
         found: dict[str, Any] = {
@@ -140,35 +163,3 @@ def _collect(
         if rule.resource_names:
             found["resourceNames"] = sorted(set(rule.resource_names))
         granted.setdefault(repr(list(found.values())), found)
-
-
-def _trusted_fault(rule: PolicyRule) -> str:
-    """Why a rule of a template is not granted; empty when it is."""
-    if rule.non_resource_urls:
-        return "non-resource URLs are not possible in a Role"
-    if not (rule.api_groups and rule.resources and rule.verbs):
-        return "apiGroups, resources and verbs must not be empty"
-    if "*" in rule.api_groups:
-        return "every API group (*) is too much"
-    if _is_open(rule.resources) or _is_open(rule.verbs) or _is_open(rule.resource_names):
-        return "every resource, verb or name (*) is too much"
-    return ""
-
-
-def _untrusted_fault(rule: PolicyRule) -> str:
-    """Why a rule of an Engram is not granted: it may only get named ConfigMaps and Secrets."""
-    if rule.non_resource_urls:
-        return "non-resource URLs are not possible in a Role"
-    if list(rule.api_groups) != [""]:
-        return "an Engram may only ask for the core group"
-    if not rule.resources or not set(rule.resources) <= {"configmaps", "secrets"}:
-        return "an Engram may only ask for configmaps and secrets"
-    if not rule.verbs or not set(rule.verbs) <= {"get"}:
-        return "an Engram may only ask for get"
-    if not rule.resource_names or _is_open(rule.resource_names):
-        return "an Engram must name the objects (resourceNames)"
-    return ""
-
-
-def _is_open(words: Sequence[str]) -> bool:
-    return any(word in ("", "*") for word in words)

@@ -40,6 +40,36 @@ def test_the_role_grants_the_base_table_and_harmless_extras_only() -> None:
     assert len(identity.dropped) == 3
 
 
+NAMED = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["db"]}
+
+
+def asking_step(*rules: dict[str, object]) -> dict[str, object]:
+    return {"name": "fetch", "ref": {"name": "fetcher"}, "execution": {"rbac": {"rules": rules}}}
+
+
+def test_a_step_may_ask_for_named_configmaps_and_secrets_and_nothing_else() -> None:
+    wrong = [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"], "resourceNames": ["*"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"], "resourceNames": ["db"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"], "resourceNames": ["a"]},
+        {"apiGroups": ["apps"], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["db"]},
+        {"verbs": ["get"], "nonResourceURLs": ["/metrics"]},
+    ]
+    asking = story(steps=[asking_step(NAMED, *wrong)])
+    identity = build_identity(asking, "wf", steps=asking.spec.steps)
+    assert identity.role["rules"][len(BASE_RULES) :] == [NAMED]
+    assert len(identity.dropped) == len(wrong)
+    assert all(told.startswith("step fetch: ") for told in identity.dropped)
+
+
+def test_a_step_of_a_story_of_another_namespace_gets_no_rights_here() -> None:
+    asking = story(steps=[asking_step(NAMED)])
+    identity = build_identity(asking, "elsewhere", steps=asking.spec.steps)
+    assert identity.role["rules"] == [dict(rule) for rule in BASE_RULES]
+    assert "another namespace" in identity.dropped[0]
+
+
 @pytest.mark.spec("workloads-4")
 def test_a_long_story_name_keeps_the_suffix_and_one_name_for_all_three() -> None:
     name = runner_name("s" * 70)
