@@ -8,6 +8,7 @@ directly before a write, closes that gap for writes that have not left yet.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -167,7 +168,7 @@ class LeaderElector:
         started = self._clock.boot_time()
         record = LeaderElectionRecord(
             holder_identity=self.lock.identity,
-            lease_duration_seconds=int(self.lease_duration),
+            lease_duration_seconds=math.ceil(self.lease_duration),  # others must not come before we would go
             acquire_time=self._clock.now(),
             renew_time=self._clock.now(),
         )
@@ -227,8 +228,15 @@ class LeaderElector:
         return True
 
     def _is_expired(self) -> bool:
-        """Whether the record, as we saw it, is older than it may get."""
-        return self._observed_time + self.lease_duration <= self._clock.boot_time()
+        """Whether the record, as we saw it, is older than it may get.
+
+        What the holder has promised counts, as in client-go: during an upgrade that changes the lease duration, or
+        beside a Go operator, the holder goes by its own. A record without one gets ours.
+        """
+        promised = self.lease_duration
+        if not self.is_leader() and self._observed_record.lease_duration_seconds > 0:
+            promised = self._observed_record.lease_duration_seconds
+        return self._observed_time + promised <= self._clock.boot_time()
 
     def _observe(self, record: LeaderElectionRecord, moment: float) -> None:
         """Our own write: it counts from when it was sent, since others may have seen it any time later."""

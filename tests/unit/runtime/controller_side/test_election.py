@@ -142,6 +142,25 @@ async def test_the_first_leads_and_the_second_takes_over_after_the_silence_that_
     assert race.lease.record.leader_transitions == 1
 
 
+async def test_a_candidate_waits_as_long_as_the_holder_has_promised(race: Race, clock: FakeClock) -> None:
+    old = await race.join("old", lease_duration=60.0, renew_deadline=40.0)
+    new = await race.join("new", lease_duration=15.0, renew_deadline=10.0)
+    assert race.lease.record is not None
+    assert race.lease.record.lease_duration_seconds == 60
+    await old.cancel()  # without a release, as a process that is killed
+    await clock.advance(59)
+    assert not new.leading
+    await clock.advance(6)
+    assert new.leading
+    assert race.lease.record.lease_duration_seconds == 15
+
+
+async def test_a_fraction_of_a_second_is_promised_whole(race: Race) -> None:
+    await race.join("a", lease_duration=1.5, renew_deadline=1.2, retry_period=0.5)
+    assert race.lease.record is not None
+    assert race.lease.record.lease_duration_seconds == 2
+
+
 @pytest.mark.spec("runtime-97")
 async def test_a_leader_renews_with_one_request(race: Race, clock: FakeClock) -> None:
     leader = await race.join("a")
