@@ -167,7 +167,8 @@ def _key_text(snapshot: StepSnapshot, template: str, inputs: Mapping[str, Any], 
         },
         "engram": {"name": engram.metadata.name or "", "version": version},
     }
-    match evaluation.Templates(context, snapshot.config, evaluation.offloaded(snapshot)).text(template):
+    templates = evaluation.Templates(context, snapshot.config, evaluation.offloaded(snapshot), kind="cacheKey")
+    match templates.text(template):
         case evaluation.Value(value=text) if str(text).strip():
             return str(text).strip()
         case evaluation.Value():

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 REFERENCE: Final = "$bubuStorageRef"
 
+observers: Final[list[Callable[[str, bool, float], None]]] = []
+"""Hear of each evaluation: the kind of its template, whether it gave a value, and the seconds that it took. They count;
+no decision depends on them."""
+
 _OUTPUTS: Final = ("output", "outputs")
 _NOT_IN_ALIAS: Final = re.compile("[^A-Za-z0-9_]")
 
@@ -78,10 +82,12 @@ class Templates:
         offloaded: Offloaded,
         materialize: Materialize | None = None,
         *,
+        kind: str,
         prefers_component: bool = False,
     ) -> None:
         """
         Args:
+            kind: where the templates stand, for who counts them: `if`, `with`, `until`, `output` ...
             materialize: lets a component evaluate what the controller cannot; None: nothing does.
             prefers_component: and what it could, too (decision 8: the `with` of a step under the policy inject).
         """
@@ -94,6 +100,7 @@ class Templates:
             config.templating.evaluation_timeout.total_seconds(),
             config.templating.max_output_bytes,
             config.templating.deterministic,
+            kind,
         )
 
     def value(self, template: Any) -> Value | Failed | Needs:
@@ -194,7 +201,7 @@ def post_execution(snapshot: StepSnapshot, name: str, condition: str, output: An
     entry = finished_step(output)
     inputs = (snapshot.run.spec.inputs or {}) if snapshot.run is not None else {}
     context = {"inputs": inputs, "outputs": output, "steps": {name: entry, alias_of(name): entry}}
-    match Templates(context, snapshot.config, offloaded(snapshot)).condition(condition):
+    match Templates(context, snapshot.config, offloaded(snapshot), kind="postExecution").condition(condition):
         case Needs():
             return Failed("it reads offloaded data, which a check cannot")
         case verdict:
@@ -249,9 +256,13 @@ def _without_absent(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: {} if value is Absent else value for key, value in entry.items()}
 
 
-@lru_cache(maxsize=8)
-def _evaluator(timeout: float, max_output_bytes: int, deterministic: bool) -> Evaluator:
-    return Evaluator(timeout=timeout, max_output_bytes=max_output_bytes, deterministic=deterministic)
+@lru_cache(maxsize=64)
+def _evaluator(timeout: float, max_output_bytes: int, deterministic: bool, kind: str) -> Evaluator:
+    def observe(gave_value: bool, seconds: float) -> None:
+        for observer in observers:
+            observer(kind, gave_value, seconds)
+
+    return Evaluator(timeout=timeout, max_output_bytes=max_output_bytes, deterministic=deterministic, observe=observe)
 
 
 def _text(value: Any) -> str:

@@ -178,6 +178,7 @@ def _templates(
         config,
         evaluation.offloaded(snapshot),
         ask if snapshot.can_materialize and not resolves_itself else None,
+        kind="with",
         prefers_component=True,
     )
 

@@ -29,6 +29,9 @@ VISIBLE_WITHIN: Final = timedelta(seconds=2)
 """How long a child that was just created may take to show up in the cache before somebody asks the API server."""
 
 
+_KINDS: Final = {"story-output": "output", "execute-story": "with"}
+
+
 class Cause(Enum):
     """Why a run ends before its steps are done."""
 
@@ -252,7 +255,8 @@ class Work:
             def ask(mode: materialize.Mode, template: Any, variables: Mapping[str, Any]) -> evaluation.Value | Any:
                 return self._materialized(site, mode, template, variables)
 
-        return evaluation.Templates(context, self.snapshot.config, evaluation.offloaded(self.snapshot), ask)
+        kind = _KINDS.get(site.purpose, site.purpose) if site is not None else "idempotencyKey"
+        return evaluation.Templates(context, self.snapshot.config, evaluation.offloaded(self.snapshot), ask, kind=kind)
 
     def _materialized(
         self, site: materialize.Site, mode: materialize.Mode, template: Any, variables: Mapping[str, Any]

@@ -9,7 +9,7 @@ bobrapet, reads no file, no environment and no network, and raises ExpressionErr
 from __future__ import annotations
 
 from bobrapet.expressions.errors import ExpressionError
-from bobrapet.expressions.evaluator import Evaluator
+from bobrapet.expressions.evaluator import Evaluator, cache_hits
 from bobrapet.expressions.expression import Expression, compile
 from bobrapet.expressions.references import Reference, references
 from bobrapet.expressions.validation import SCOPES, Problem, Scope, look, validate
@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "Reference",
     "Scope",
+    "cache_hits",
     "compile",
     "look",
     "references",

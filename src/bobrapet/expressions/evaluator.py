@@ -25,6 +25,11 @@ LARGEST_CACHED = 16 * 1024
 """Characters of a string that is kept. Longer ones are compiled each time, with an eye on the clock."""
 
 
+def cache_hits() -> int:
+    """How often a compiled string was found, since the process began."""
+    return compiled_text.cache_info().hits
+
+
 @lru_cache(CACHE_SIZE)
 def compiled_text(text: str, deterministic: bool) -> Program:
     """Returns the program of a template, which evaluators share; raises ExpressionError of kind `parse`."""
@@ -41,7 +46,7 @@ class Evaluator:
     An evaluator has no state besides these; it may be used from any number of threads. Contexts are only read.
     """
 
-    __slots__ = ("_clock", "_deterministic", "_max_output_bytes", "_timeout")
+    __slots__ = ("_clock", "_deterministic", "_max_output_bytes", "_observe", "_timeout")
 
     def __init__(
         self,
@@ -50,8 +55,10 @@ class Evaluator:
         timeout: float | None = None,
         *,
         clock: Callable[[], int] = time.time_ns,
+        observe: Callable[[bool, float], None] | None = None,
     ) -> None:
-        """`clock` tells the nanoseconds since 1970 that `now` returns."""
+        """`clock` tells the nanoseconds since 1970 that `now` returns. `observe` hears of each call with an expression
+        in it: whether it gave a value, and how many seconds it took."""
         if max_output_bytes is not None and max_output_bytes < 0:
             raise ValueError(f"max_output_bytes is {max_output_bytes}; it must not be negative")
         if timeout is not None and timeout < 0:
@@ -60,6 +67,7 @@ class Evaluator:
         self._max_output_bytes = max_output_bytes
         self._timeout = timeout
         self._clock = None if deterministic else clock
+        self._observe = observe
 
     def resolve(self, value: Any, context: Mapping[str, Any]) -> Any:
         """Returns `value` with every expression in it evaluated.
@@ -67,6 +75,17 @@ class Evaluator:
         `context` maps the roots (`inputs`, `steps`, `packet`) and any further variables to JSON values, which may hold
         `Absent`. Raises ExpressionError.
         """
+        if self._observe is None or (type(value) is str and "{{" not in value):
+            return self._resolve(value, context)
+        began, gave_value = time.perf_counter(), False
+        try:
+            result = self._resolve(value, context)
+            gave_value = True
+        finally:
+            self._observe(gave_value, time.perf_counter() - began)
+        return result
+
+    def _resolve(self, value: Any, context: Mapping[str, Any]) -> Any:
         if type(value) is str:
             return self.resolve_text(value, context, None)
         deadline = time.monotonic() + self._timeout if self._timeout else None

@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from bobrapet.api import StepRun, StoryRun, labels
 from bobrapet.api.enums import ExitClass, Phase
 from bobrapet.config.operator import DEFAULT_QUEUE, OperatorConfig
-from bobrapet.engine import settings
+from bobrapet.engine import evaluation, settings
 from bobrapet.engine.outcome import FINALIZED, final_phase
 from bobrapet.engine.plans import Patch, RunPlan, StepPlan
 from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
@@ -35,6 +35,7 @@ class Meter:
         self._config = config
         self._open: dict[Request, tuple[str, str, int, int]] = {}
         """Open StoryRun -> namespace, Story, active and completed steps that it adds to the gauges."""
+        evaluation.observers[:] = [self._evaluated]
 
     @property
     def is_on(self) -> bool:
@@ -156,6 +157,11 @@ class Meter:
         """An object of a runner identity was looked at: created, updated or unchanged."""
         if self.is_on:
             series.RBAC_OPERATIONS.labels(resource.lower(), operation).inc()
+
+    def _evaluated(self, kind: str, gave_value: bool, seconds: float) -> None:
+        if self.is_on:
+            series.EVALUATIONS.labels(kind, "success" if gave_value else "error").inc()
+            series.EVALUATION_DURATION.labels(kind).observe(seconds)
 
     # Controllers
 

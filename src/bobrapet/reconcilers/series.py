@@ -5,11 +5,15 @@ Names, labels and buckets are those that dashboards of the Go operator know. `re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from bobrapet import __version__
+from bobrapet.expressions import cache_hits
 from bobrapet.runtime.metrics import REGISTRY
 
 _RUN_SECONDS: Final = (1, 5, 15, 30, 60, 300, 600, 1800, 3600)
@@ -77,6 +81,27 @@ RECONCILE_DURATION = Histogram(
 RECONCILE_ERRORS = _counter(
     "controller_reconcile_errors_total", "Reconciles that ended in an error, by its kind", "controller", "error_type"
 )
+EVALUATIONS = _counter("cel_evaluation_total", "Values with templates that were evaluated", "expression_type", "result")
+EVALUATION_DURATION = _histogram(
+    "cel_evaluation_duration_seconds",
+    "Seconds of an evaluation of templates",
+    (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1),
+    "expression_type",
+)
+
+
+class TemplateCache(Collector):
+    """How often a compiled template was found; the cache counts by itself."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        found = CounterMetricFamily(
+            "bobrapet_cel_cache_hits", "Templates that were compiled already", labels=["cache_type"]
+        )
+        found.add_metric(["template"], cache_hits())
+        yield found
+
+
+REGISTRY.register(TemplateCache())
 DAG_STEPS = _histogram(
     "dag_iteration_steps",
     "Steps that one pass over a run made ready or skipped",

@@ -149,3 +149,18 @@ async def test_looks_into_the_cache_are_counted_by_what_they_found() -> None:
     await found.settle()
     for result in ("miss", "hit"):
         assert value("steprun_cache_lookups_total", namespace=NAMESPACE, engram="http", result=result) == 1
+
+
+async def test_evaluations_are_counted_and_timed_by_where_the_template_stands() -> None:
+    is_ok = "{{ steps.fetch.output.ok }}"
+    found = world(step("fetch"), step("next", if_=is_ok, with_={"a": "{{ inputs.a | fail }}"}), step("last", if_=is_ok))
+    hits = value("cel_cache_hits_total", cache_type="template")
+    await found.settle()
+    await found.component_reports("run1-fetch", phase="Succeeded", exitClass="success", output={"ok": True})
+    await found.job_ends("run1-fetch", "Complete", exit_code=0)
+    await found.settle()
+    assert value("cel_evaluation_total", expression_type="if", result="success") == 2
+    assert value("cel_evaluation_duration_seconds_count", expression_type="if") == 2
+    assert value("cel_evaluation_total", expression_type="with", result="error") == 1
+    assert hits is not None
+    assert (value("cel_cache_hits_total", cache_type="template") or 0) > hits
