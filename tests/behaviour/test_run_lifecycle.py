@@ -189,7 +189,7 @@ def test_limits_timeouts_and_cancels_reach_what_runs(world: World, namespace: st
 
     outer = cluster.wait_run(namespace, "outer", timeout=60)
     assert (outer["status"]["phase"], ready(outer)) == ("Finished", "Canceled")
-    assert states(outer) == {"e": "Finished", "z": "Succeeded"}
+    assert states(outer) == {"e": "Canceled", "z": "Succeeded"}
     inner = cluster.wait_run(namespace, "outer-e", timeout=60)
     assert (inner["status"]["phase"], states(inner)) == ("Finished", {"a": "Canceled"})
 
