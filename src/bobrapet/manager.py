@@ -17,7 +17,9 @@ from bobrapet.managerflags import EXIT_OK, Options, listed, overrides, parse_fla
 
 if TYPE_CHECKING:
     from bobrapet.admission.certificatekeeper import CertificateKeeper
+    from bobrapet.reconcilers.operatorconfig import ConfigSource
     from bobrapet.reconcilers.rbac import Rule
+    from bobrapet.reconcilers.tracing import Tracer
     from bobrapet.runtime.cache import Options as CacheOptions
     from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.clock import Clock
@@ -99,6 +101,11 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
         )
     )
     made.add(_ClosedAtTheEnd(stores))
+    tracer = Tracer(
+        source,
+        init_timeout=_seconds(options.tracing_init_timeout, 10.0),
+        shutdown_timeout=_seconds(options.tracing_shutdown_timeout, 5.0),
+    )
     operator = Operator(
         client=made.get_client(),
         live=made.get_api_reader(),
@@ -106,11 +113,10 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
         config=source,
         outputs=stores,
         stores=stores,
-        tracer=Tracer(source, shutdown_timeout=to_seconds(options.tracing_shutdown_timeout)),
+        tracer=tracer,
     )
-    if operator.tracer is not None:
-        operator.tracer.prepare()
-        made.add(_ClosedAtTheEnd(operator.tracer))
+    await tracer.prepare()
+    made.add(_Following(tracer, source))
     await indexes.register(made.get_field_indexer())
     await wiring.add_controllers(made, operator, source)
     if keeper is not None:
@@ -123,6 +129,14 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     made.add_healthz_check("healthz", healthz.ping)
     made.add_readyz_check("readyz", healthz.ping)
     return made
+
+
+def _seconds(duration: str, default: float) -> float:
+    """`default` for what is not positive (admission-and-config B3)."""
+    from bobrapet.api.duration import to_seconds
+
+    found = to_seconds(duration)
+    return found if found > 0 else default
 
 
 def rights() -> tuple[Rule, ...]:
@@ -292,6 +306,19 @@ class _ClosedAtTheEnd:
             await asyncio.Event().wait()
         finally:
             await self._client.close()
+
+
+class _Following:
+    """Keeps tracing as the configuration says, until the manager stops."""
+
+    def __init__(self, tracer: Tracer, source: ConfigSource) -> None:
+        self._tracer, self._changes = tracer, source.changes()
+
+    def need_leader_election(self) -> bool:
+        return False
+
+    async def start(self) -> None:
+        await self._tracer.follow(self._changes)
 
 
 def _set_up_logging(options: Options) -> None:

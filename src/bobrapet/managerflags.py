@@ -100,6 +100,16 @@ def _not_a_duration(text: str) -> str:
         return str(error)
 
 
+def _not_an_amount_of_time(text: str) -> str:
+    from bobrapet.api.duration import DurationError, parse_duration
+
+    try:
+        parse_duration(text)
+    except DurationError as error:
+        return str(error)
+    return ""
+
+
 def _not_a_port(text: str) -> str:
     return "" if text.isdecimal() and 0 < int(text) < 65536 else "must be a port, 1 to 65535"
 
@@ -190,8 +200,18 @@ _FLAGS: Final[Mapping[str, tuple[_Flag, ...]]] = {
             "how times look",
             ("epoch", "millis", "nano", "iso8601", "rfc3339", "rfc3339nano"),
         ),
-        _Flag("tracing-init-timeout", "10s", "time to reach the trace collector at the start"),
-        _Flag("tracing-shutdown-timeout", "5s", "time to send the last traces at the end"),
+        _Flag(
+            "tracing-init-timeout",
+            "10s",
+            "time to set tracing up at the start; 0: the default",
+            refusal=_not_an_amount_of_time,
+        ),
+        _Flag(
+            "tracing-shutdown-timeout",
+            "5s",
+            "time to send the last traces at the end; 0: the default",
+            refusal=_not_an_amount_of_time,
+        ),
     ),
 }
 _ALL_FLAGS: Final = {flag.name: flag for group in _FLAGS.values() for flag in group}

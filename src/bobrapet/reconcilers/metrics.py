@@ -1,7 +1,8 @@
 """Records what the operator does as Prometheus series (spec admission-and-config C1).
 
 `debug.enable-metrics` switches recording; the few series that are always recorded say so. A label that would be empty
-reads `(unknown)`.
+reads `(unknown)`. The number of values is bounded: what names a run is removed with the run, and of runs, Stories,
+Engrams and images that come after the first `MAX_RUNS` and `MAX_NAMES` the label reads `(other)`.
 """
 
 from __future__ import annotations
@@ -22,17 +23,26 @@ from bobrapet.engine.plans import Patch, RunPlan, StepPlan
 from bobrapet.engine.snapshot import RunSnapshot, StepSnapshot
 from bobrapet.engine.states import QUEUE_REASONS, moment
 from bobrapet.reconcilers import series
+from bobrapet.reconcilers.labelvalues import LabelValues
 from bobrapet.runtime.errors import Conflict, Forbidden, Invalid, NotFound, TransportError, Unauthorized
 from bobrapet.runtime.reconcile import Reconciler, Request, Result
 
 UNKNOWN: Final = "(unknown)"
+MAX_RUNS: Final = 1_000  # runs are kept for a day; a busy operator has many more than anybody looks at one by one
+MAX_NAMES: Final = 2_000  # each is some forty series, most of them buckets
 
 
 class Meter:
     """Records what the reconcilers did, after they did it. Several may live in one process; the series are its own."""
 
-    def __init__(self, config: Callable[[], OperatorConfig]) -> None:
+    def __init__(
+        self, config: Callable[[], OperatorConfig], *, max_runs: int = MAX_RUNS, max_names: int = MAX_NAMES
+    ) -> None:
         self._config = config
+        self._runs = LabelValues(max_runs)
+        self._stories, self._engrams, self._images = (LabelValues(max_names) for _ in range(3))
+        self._waiting: dict[tuple[str, str, str], dict[str, int]] = {}
+        """Labels of a depth -> how many steps of each run wait; more than one run shares `(other)`."""
         self._open: dict[Request, tuple[str, str, int, int]] = {}
         """Open StoryRun -> namespace, Story, active and completed steps that it adds to the gauges."""
         evaluation.observers[:] = [self._evaluated]
@@ -46,7 +56,7 @@ class Meter:
     def step_applied(self, snapshot: StepSnapshot, plan: StepPlan, now: datetime) -> None:
         """A step's plan was applied, its status written."""
         step, patch = snapshot.step, _status(plan.status)
-        namespace, engram = _or_unknown(step.metadata.namespace), _engram(step)
+        namespace, engram = _or_unknown(step.metadata.namespace), self._engram(step)
         if int(patch.get("retries") or 0) > (step.status.retries or 0):
             reason = plan.retry_class or ExitClass.UNKNOWN
             series.STEPRUN_RETRIES.labels(namespace, engram, reason.value).inc()  # always
@@ -64,7 +74,7 @@ class Meter:
         if phase.is_terminal:
             _observe(series.STEPRUN_DURATION.labels(namespace, engram, entered), step, patch)
         if snapshot.job is not None and phase is not Phase.RUNNING and snapshot.template is not None:
-            image = _or_unknown(snapshot.template.spec.image)
+            image = self._images.of("", _or_unknown(snapshot.template.spec.image))
             series.JOBS.labels(namespace, image, "success" if phase is Phase.SUCCEEDED else "failure").inc()
             created = moment(snapshot.job["metadata"].get("creationTimestamp"))
             if created is not None:
@@ -75,13 +85,14 @@ class Meter:
     def run_applied(self, snapshot: RunSnapshot, plan: RunPlan, now: datetime) -> None:
         """A run's plan was applied, its status written."""
         run, patch = snapshot.run, _status(plan.status)
-        namespace, story = _or_unknown(run.metadata.namespace), _or_unknown(run.spec.story_ref.name)
+        namespace = _or_unknown(run.metadata.namespace)
+        story = self._stories.of(namespace, _or_unknown(run.spec.story_ref.name))
         is_over = self._count_steps(run, patch, namespace, story)
         if not self.is_on:
             return
-        name = run.metadata.name or ""
+        name = self._runs.of(namespace, run.metadata.name or "")
         for step in plan.starts:
-            series.CHILD_STEPRUNS.labels(namespace, name, _engram(step)).inc()
+            series.CHILD_STEPRUNS.labels(namespace, name, self._engram(step)).inc()
         for delete in plan.deletes:
             series.DEPENDENTS_DELETED.labels(namespace, name, f"{delete.kind.lower()}s").inc()
             series.RESOURCE_CLEANUP.labels(delete.kind.lower(), "success").inc()
@@ -102,8 +113,12 @@ class Meter:
         """A run was deleted, perhaps while it was open. Series that carry its name go with it (B-33)."""
         self._replace(request, None)
         mine = {"namespace": request.namespace, "storyrun": request.name}
-        for metric in (series.CHILD_STEPRUNS, series.DEPENDENTS_DELETED, series.QUEUE_DEPTH):
+        for metric in (series.CHILD_STEPRUNS, series.DEPENDENTS_DELETED):
             metric.remove_by_labels(mine)
+        for key in [key for key, waiting in self._waiting.items() if request.name in waiting]:
+            if key[0] == request.namespace:
+                self._set_depth(key, request.name, 0)
+        self._runs.forget(request.namespace, request.name)
 
     def _count_steps(self, run: StoryRun, patch: Mapping[str, Any], namespace: str, story: str) -> bool:
         """Keeps the gauges at the sum over open runs; says whether this one is over. Always recorded."""
@@ -128,7 +143,6 @@ class Meter:
 
     def _queue(self, run: StoryRun, patch: Mapping[str, Any], namespace: str, now: datetime, *, is_over: bool) -> None:
         queue = run.metadata.labels.get(labels.QUEUE) or DEFAULT_QUEUE
-        name = run.metadata.name or ""
         changed: Mapping[str, Any] = patch.get("stepStates") or {}
         queued = {step for step, state in run.status.step_states.items() if state.reason in QUEUE_REASONS}
         for step in queued & changed.keys():
@@ -141,10 +155,20 @@ class Meter:
             for step, state in changed.items()
         }
         depth = len(queued - changed.keys()) + sum(waiting.values())
-        if depth and not is_over:
-            series.QUEUE_DEPTH.labels(namespace, name, queue).set(depth)
-        elif (namespace, name, queue) in series.QUEUE_DEPTH._metrics:
-            series.QUEUE_DEPTH.remove(namespace, name, queue)  # else every run that ever waited would stay a series
+        name = run.metadata.name or ""
+        self._set_depth((namespace, self._runs.of(namespace, name), queue), name, 0 if is_over else depth)
+
+    def _set_depth(self, key: tuple[str, str, str], run: str, depth: int) -> None:
+        waiting = self._waiting.setdefault(key, {})
+        waiting[run] = depth
+        if not depth:
+            del waiting[run]
+        if waiting:
+            series.QUEUE_DEPTH.labels(*key).set(sum(waiting.values()))
+            return
+        del self._waiting[key]
+        if key in series.QUEUE_DEPTH._metrics:
+            series.QUEUE_DEPTH.remove(*key)  # else every run that ever waited would stay a series
 
     def _windows(self, snapshot: RunSnapshot, namespace: str, story: str) -> None:
         config = snapshot.config
@@ -152,6 +176,10 @@ class Meter:
         ttl = settings.child_ttl(config, snapshot.story)
         series.STORYRUN_WINDOW.labels(namespace, story, "child_ttl").set(max(ttl.total_seconds(), 0))
         series.STORYRUN_WINDOW.labels(namespace, story, "retention").set(max(kept.total_seconds(), 0) if kept else 0)
+
+    def _engram(self, step: StepRun) -> str:
+        name = _or_unknown(step.spec.engram_ref.name if step.spec.engram_ref is not None else None)
+        return self._engrams.of(step.metadata.namespace or "", name)
 
     def identity(self, resource: str, operation: str) -> None:
         """An object of a runner identity was looked at: created, updated or unchanged."""
@@ -224,10 +252,6 @@ def entered_phase(step: StepRun, patch: Mapping[str, Any]) -> str:
                 return str(condition["reason"])
     phase = patch.get("phase")
     return str(phase) if phase and phase != step.status.phase else ""
-
-
-def _engram(step: StepRun) -> str:
-    return _or_unknown(step.spec.engram_ref.name if step.spec.engram_ref is not None else None)
 
 
 def _or_unknown(text: str | None) -> str:

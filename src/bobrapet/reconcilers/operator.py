@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from bobrapet.config.operator import OperatorConfig
 from bobrapet.config.storage import StorageSettings
@@ -12,6 +12,9 @@ from bobrapet.reconcilers.echoes import Echoes
 from bobrapet.reconcilers.stores import Stores
 from bobrapet.runtime.client.interfaces import Client, Reader
 from bobrapet.runtime.clock import Clock
+from bobrapet.storage import Store
+
+T = TypeVar("T")
 
 
 class OutputStore(Protocol):
@@ -51,3 +54,20 @@ class Operator:
 
     tracer: Tracer | None = None
     """None: nothing is traced, whatever the configuration says."""
+
+    async def call_store(
+        self,
+        span: str,
+        settings: StorageSettings,
+        namespace: str,
+        work: Callable[[Store], T],
+        **attributes: str,
+    ) -> T:
+        """`stores.call`, in a span of tracing."""
+
+        async def call() -> T:
+            return await self.stores.call(settings, namespace, work)
+
+        if self.tracer is None:
+            return await call()
+        return await self.tracer.storage(span, attributes, call)

@@ -149,7 +149,8 @@ async def offload_run_inputs(operator: Operator, run: StoryRun, settings: Storag
             retries=Retries(delays=()),
         )
 
-    inputs = await operator.stores.call(settings, namespace, work)
+    ids = {"storage.storyRunID": name}
+    inputs = await operator.call_store("DehydrateInputs", settings, namespace, work, **ids)
     wire = run.to_wire()
     return StoryRun.model_validate({**wire, "spec": {**wire["spec"], "inputs": inputs}})
 
@@ -182,7 +183,8 @@ async def _offloaded(operator: Operator, snapshot: StepSnapshot, start: JobStart
             return inputs, inputs
         return inputs, dehydrate(start.configuration, store, f"{prefix}/config", limits, is_input=True, retries=retries)
 
-    inputs, configuration = await operator.stores.call(settings, metadata.namespace or "", work)
+    ids = {"storage.stepRunID": metadata.name or ""}
+    inputs, configuration = await operator.call_store("Dehydrate", settings, metadata.namespace or "", work, **ids)
     return dataclasses.replace(start, inputs=inputs, configuration=configuration)
 
 
@@ -211,7 +213,8 @@ async def _with_inputs(operator: Operator, settings: StorageSettings | None, run
             except StorageError:
                 return run.spec.inputs
 
-        inputs = await operator.stores.call(settings, namespace, work)
+        ids = {"storage.storyRunID": run.metadata.name or ""}
+        inputs = await operator.call_store("Hydrate", settings, namespace, work, **ids)
         if not isinstance(inputs, dict):
             return run
         operator.stores.remember(uid, inputs)
@@ -247,7 +250,7 @@ async def _load(
                 found[path] = Unreadable(str(error))
         return found
 
-    return await operator.stores.call(settings, namespace, work)
+    return await operator.call_store("HydrateStorageRefsOnly", settings, namespace, work)
 
 
 def _size(value: Any) -> int:

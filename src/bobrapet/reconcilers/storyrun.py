@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
-from bobrapet.api import KubernetesObject, Story, StoryRun
+from bobrapet.api import KubernetesObject, StepRun, Story, StoryRun, labels
+from bobrapet.engine.graph import find_step
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
 from bobrapet.engine.reasons import Wake
 from bobrapet.engine.snapshot import RunSnapshot
@@ -118,7 +120,8 @@ class StoryRunReconciler:
         await apply.each(plan.engrams, lambda needed: apply.create(client, needed))
 
         async def make(child: KubernetesObject) -> None:
-            created.append(await apply.create(client, child))
+            with self._executing(snapshot, child):
+                created.append(await apply.create(client, child))
 
         await apply.each([*plan.starts, *plan.children], make)
 
@@ -140,6 +143,18 @@ class StoryRunReconciler:
                     run, preconditions=Preconditions(uid=run.metadata.uid), propagation_policy="Background"
                 )
         return all(created)
+
+    def _executing(self, snapshot: RunSnapshot, child: KubernetesObject) -> AbstractContextManager[None]:
+        """A span of tracing around the creation of a child."""
+        tracer = self._operator.tracer
+        if tracer is None:
+            return nullcontext()
+        kind, name = "executeStory", child.metadata.labels.get(labels.STEP, "")
+        if isinstance(child, StepRun):
+            kind, name = "engram", child.spec.step_id
+        parent = child.metadata.labels.get(labels.PARENT_STEP, "")
+        step = find_step(snapshot.story, name, parent) if snapshot.story is not None else None
+        return tracer.executing(snapshot.run, name, kind, len(step.needs or ()) if step is not None else 0)
 
     async def _ensure_identity(self, snapshot: RunSnapshot, story: Story) -> None:
         """The account that the steps run under. Raises ForeignIdentity, and tells it in an Event of the run."""

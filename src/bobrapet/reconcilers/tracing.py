@@ -3,9 +3,12 @@
     StoryRun            from its start to its end; its trace is the run's uid (api.tracing)
     └── StepRun         the same for each step; a component finds this span in TRACEPARENT
     StoryRunReconciler.Reconcile, StepRunReconciler.Reconcile    one pass; log lines inside carry its ids
+    ├── StepExecutor.Execute      one step or child run is started
+    └── storage.*                 payloads are read from or written to a store
 
-`telemetry.enabled` switches it, also while the manager runs. Off, nothing of OpenTelemetry is imported. Needs the extra
-`otel`. OpenTelemetry's own variables say where to and under which name (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME,
+`telemetry.enabled` switches it, also while the manager runs. Off, nothing of OpenTelemetry is imported.
+`telemetry.trace-propagation` makes W3C Trace Context and Baggage what libraries in this process hand on. It needs the
+extra `otel`, whose own variables say where to and under which name (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME,
 OTEL_RESOURCE_ATTRIBUTES; OTEL_TRACES_EXPORTER=none sends nothing).
 """
 
@@ -13,10 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
 
 from bobrapet.api.enums import Phase
 from bobrapet.api.tracing import span_id, trace_id
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "bobrapet-operator"
 SPANS: Final = {"storyrun": "StoryRunReconciler.Reconcile", "steprun": "StepRunReconciler.Reconcile"}
+STORAGE_TRACER: Final = "bobrapet/storage"
+T = TypeVar("T")
 _NEXT_IDS: ContextVar[tuple[int, int] | None] = ContextVar("next_span_ids", default=None)
 
 log = get_logger("tracing")
@@ -53,17 +61,40 @@ class Tracer:
         config: Callable[[], OperatorConfig],
         *,
         provider: Callable[[], TracerProvider] | None = None,
+        init_timeout: float = 10.0,
         shutdown_timeout: float = 5.0,
     ) -> None:
-        """`provider`: where spans go; by default what the environment says. `shutdown_timeout`: seconds for the end."""
+        """`provider`: where spans go; by default what the environment says. The others: seconds for setting it up when
+        the manager starts, and for sending what is left at the end."""
         self._config = config
         self._make = provider or provider_of_environment
         self._provider: TracerProvider | None = None
+        self._is_refused = False
+        """It was switched on while the manager runs, and could not be had."""
+        self._init_timeout = init_timeout
         self._shutdown_timeout = shutdown_timeout
 
-    def prepare(self) -> None:
-        """Raises `TracingUnavailable` now rather than in the middle of the work."""
-        self._tracer()
+    async def prepare(self) -> None:
+        """Sets it up, if it is on. Raises `TracingUnavailable` now rather than in the middle of the work."""
+        if not self._config().telemetry.enabled:
+            return
+        try:
+            self._provider = await asyncio.wait_for(asyncio.to_thread(self._make), self._init_timeout)
+        except TimeoutError as error:
+            raise TracingUnavailable(f"tracing was not set up within {self._init_timeout:g} s") from error
+        self._propagate()
+
+    async def follow(self, changes: AsyncIterable[object]) -> None:
+        """Sets it up or ends it, whichever the configuration says after each change, until cancelled; then ends it."""
+        try:
+            async for _ in changes:
+                self._is_refused = False
+                if not self._config().telemetry.enabled:
+                    await self.close()
+                elif self._tracer() is not None:
+                    self._propagate()
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Sends what is left."""
@@ -72,6 +103,18 @@ class Tracer:
             milliseconds = int(self._shutdown_timeout * 1000)
             await asyncio.to_thread(provider.force_flush, milliseconds)
             await asyncio.to_thread(provider.shutdown)
+            log.info("tracing ended")
+
+    def _propagate(self) -> None:
+        from opentelemetry.baggage.propagation import W3CBaggagePropagator
+        from opentelemetry.propagate import set_global_textmap
+        from opentelemetry.propagators.composite import CompositePropagator
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        is_on = self._config().telemetry.trace_propagation
+        set_global_textmap(
+            CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()] if is_on else [])
+        )
 
     def traced(self, controller: str, reconciler: Reconciler[Request]) -> Reconciler[Request]:
         """`reconciler` with a span around each pass, for the controllers that have one."""
@@ -103,6 +146,41 @@ class Tracer:
         }
         parent = (trace, span_id(run_uid))
         self._ended("StepRun", step, status, (trace, span_id(step.metadata.uid or "")), parent, phase, names)
+
+    @contextmanager
+    def executing(self, run: StoryRun, step: str, step_type: str, needs: int) -> Iterator[None]:
+        """Around the creation of what runs a step."""
+        tracer = self._tracer()
+        if tracer is None:
+            yield
+            return
+        attributes = {
+            "namespace": run.metadata.namespace or "",
+            "storyrun": run.metadata.name or "",
+            "story": run.spec.story_ref.name or "",
+            "step": step,
+            "step_type": step_type,
+            "needs.count": needs,
+        }
+        with tracer.start_as_current_span("StepExecutor.Execute", attributes=attributes):
+            yield
+
+    async def storage(self, name: str, attributes: Mapping[str, str], work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` returns; in a span `storage.<name>` that tells the size of it, or the error."""
+        if self._tracer() is None or self._provider is None:
+            return await work()
+        event = "dehydrate" if name.startswith("Dehydrate") else "hydrate"
+        tracer = self._provider.get_tracer(STORAGE_TRACER)
+        with tracer.start_as_current_span(
+            f"storage.{name}", attributes={"storage.enabled": True, **attributes}
+        ) as span:
+            try:
+                result = await work()
+            except Exception as error:
+                span.add_event(f"{event}.error", {"error": str(error)})
+                raise
+            span.add_event(f"{event}.success", {"size_bytes": len(msgspec.json.encode(result, enc_hook=str))})
+            return result
 
     def _ended(
         self,
@@ -136,11 +214,17 @@ class Tracer:
         span.end(_nanoseconds(finished))
 
     def _tracer(self) -> Any | None:
-        """OpenTelemetry's tracer; None while tracing is off."""
-        if not self._config().telemetry.enabled:
+        """OpenTelemetry's tracer; None while tracing is off, or cannot be had."""
+        if not self._config().telemetry.enabled or self._is_refused:
             return None
         if self._provider is None:
-            self._provider = self._make()
+            try:
+                self._provider = self._make()
+            except TracingUnavailable as error:
+                # Runs are worth more than their traces. A manager that starts this way does not start.
+                self._is_refused = True
+                log.error("tracing stays off", error=error)
+                return None
         return self._provider.get_tracer("bobrapet")
 
 

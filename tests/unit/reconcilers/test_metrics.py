@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from bobrapet.api import StoryRun
 from bobrapet.config.operator import OperatorConfig, parse
 from bobrapet.reconcilers import series
+from bobrapet.reconcilers.labelvalues import OTHER, LabelValues
 from bobrapet.reconcilers.metrics import Meter
 from bobrapet.runtime.errors import Conflict, ConnectionFailed, Forbidden, NotFound
 from bobrapet.runtime.metrics import REGISTRY
@@ -164,3 +165,42 @@ async def test_evaluations_are_counted_and_timed_by_where_the_template_stands() 
     assert value("cel_evaluation_total", expression_type="with", result="error") == 1
     assert hits is not None
     assert (value("cel_cache_hits_total", cache_type="template") or 0) > hits
+
+
+async def test_runs_stories_and_engrams_beyond_the_limit_share_one_series() -> None:
+    found = world(step("fetch"))
+    found.storyruns._meter = Meter(lambda: found.config, max_runs=2, max_names=1)
+    for number in (2, 3, 4):
+        await found.client.create(StoryRun.model_validate(storyrun(f"run{number}")))
+    await found.settle()
+    made = {
+        sample.labels["storyrun"]: sample.value
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "bobrapet_child_stepruns_created_total"
+    }
+    assert sorted(made.values()) == [1, 1, 2]
+    assert made[OTHER] == 2
+
+
+async def test_a_run_that_is_gone_makes_room_for_the_name_of_another() -> None:
+    names = LabelValues(1)
+    assert [names.of("n", "a"), names.of("n", "b"), names.of("n", "a")] == ["a", OTHER, "a"]
+    names.forget("n", "a")
+    assert names.of("n", "b") == "b"
+
+
+async def test_the_depth_of_runs_beyond_the_limit_is_their_sum() -> None:
+    found = world(step("a"), step("b"), policy={"concurrency": 1})
+    found.storyruns._meter = Meter(lambda: found.config, max_runs=0)
+    await found.client.create(StoryRun.model_validate(storyrun("run2")))
+    await found.settle()
+    other = {"namespace": NAMESPACE, "storyrun": OTHER, "queue": "default"}
+    before = value("storyrun_queue_depth", **other)
+    assert before is not None
+    assert before >= 2
+    found.forget("storyruns", "run2")
+    await found.storyruns.reconcile(Request(NAMESPACE, "run2"))
+    after = value("storyrun_queue_depth", **other)
+    assert after is not None
+    assert after < before

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
+import threading
+from collections.abc import AsyncIterator
 from concurrent import futures
 from io import StringIO
 from typing import Any
 
 import grpc
 import pytest
+from opentelemetry import baggage, propagate, trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -153,7 +157,149 @@ async def test_switched_on_without_the_packages_it_says_what_to_install(monkeypa
 
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(TracingUnavailable, match=r"install bobrapet\[otel\]"):
-        Tracer(lambda: ON).prepare()
+        await Tracer(lambda: ON).prepare()
+
+
+async def test_what_cannot_be_set_up_in_time_ends_the_start() -> None:
+    stuck = threading.Event()
+
+    def never() -> Any:
+        stuck.wait(60)
+
+    try:
+        with pytest.raises(TracingUnavailable, match=r"not set up within 0\.01 s"):
+            await Tracer(lambda: ON, provider=never, init_timeout=0.01).prepare()
+    finally:
+        stuck.set()
+
+
+async def test_switched_on_while_it_runs_without_the_packages_reconciles_go_on() -> None:
+    def missing() -> Any:
+        raise TracingUnavailable("install it")
+
+    async def reconcile(_: Request) -> Result:
+        return Result(requeue_after=7)
+
+    traced = Tracer(lambda: ON, provider=missing).traced("storyrun", Func(reconcile))
+    assert await traced.reconcile(Request("n", "r")) == Result(requeue_after=7)
+
+
+class Switch:
+    """A configuration that changes while the manager runs."""
+
+    def __init__(self) -> None:
+        self.config = ON
+        self.changes: asyncio.Queue[None] = asyncio.Queue()
+        self.providers: list[Any] = []
+        self.ended: list[Any] = []
+        self.seen = asyncio.Event()
+        self.tracer = Tracer(lambda: self.config, provider=self._provider)
+
+    def _provider(self) -> Any:
+        made = tracing.make_provider()
+        made.add_span_processor(Ends(self, made))
+        self.providers.append(made)
+        return made
+
+    async def set(self, **telemetry: str) -> None:
+        self.config = parse({f"telemetry.{key.replace('_', '-')}": value for key, value in telemetry.items()}).config
+        self.changes.put_nowait(None)
+        await self.changes.join()
+
+    async def follow(self) -> None:
+        async def each() -> AsyncIterator[None]:
+            while True:
+                await self.changes.get()
+                yield
+                self.changes.task_done()
+
+        await self.tracer.follow(each())
+
+
+class Ends(SpanProcessor):
+    def __init__(self, switch: Switch, provider: Any) -> None:
+        self._switch, self._provider = switch, provider
+
+    def shutdown(self) -> None:
+        self._switch.ended.append(self._provider)
+
+
+async def test_the_provider_ends_when_tracing_is_switched_off_and_another_begins_when_it_is_switched_on() -> None:
+    switch = Switch()
+    await switch.tracer.prepare()
+    following = asyncio.create_task(switch.follow())
+    await switch.set(enabled="false")
+    assert switch.ended == switch.providers
+    assert len(switch.ended) == 1
+    await switch.set(enabled="true")
+    assert len(switch.providers) == 2
+    following.cancel()
+    await asyncio.wait([following])
+    assert switch.ended == switch.providers, "what is left is sent when the manager stops"
+
+
+async def test_trace_context_and_baggage_are_handed_on_only_when_propagation_is_on() -> None:
+    switch = Switch()
+    span = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False, trace_flags=trace.TraceFlags(1)))
+    context = baggage.set_baggage("team", "a", trace.set_span_in_context(span))
+
+    def handed_on() -> dict[str, str]:
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, context)
+        return carrier
+
+    before = propagate.get_global_textmap()
+    following = asyncio.create_task(switch.follow())
+    try:
+        await switch.set(enabled="true", trace_propagation="true")
+        assert handed_on() == {"traceparent": f"00-{1:032x}-{2:016x}-01", "baggage": "team=a"}
+        await switch.set(enabled="true", trace_propagation="false")
+        assert handed_on() == {}
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+        propagate.set_global_textmap(before)
+
+
+async def test_starting_a_step_is_a_span_that_says_which() -> None:
+    found, exporter = traced_world()
+    await finish(found)
+    span = by_name(exporter)["StepExecutor.Execute"]
+    assert dict(span.attributes or {}) == {
+        "namespace": NAMESPACE,
+        "storyrun": "run1",
+        "story": "etl",
+        "step": "fetch",
+        "step_type": "engram",
+        "needs.count": 0,
+    }
+
+
+async def test_what_is_read_from_a_store_is_a_span_with_its_size_and_a_failure_with_its_reason() -> None:
+    exporter = InMemorySpanExporter()
+    provider = tracing.make_provider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = Tracer(lambda: ON, provider=lambda: provider)
+
+    async def works() -> dict[str, int]:
+        return {"a": 1}
+
+    async def fails() -> None:
+        raise OSError("away")
+
+    assert await tracer.storage("Hydrate", {"storage.storyRunID": "r"}, works) == {"a": 1}
+    with pytest.raises(OSError, match="away"):
+        await tracer.storage("Dehydrate", {"storage.stepRunID": "s"}, fails)
+    read, written = exporter.get_finished_spans()
+    assert (read.name, dict(read.attributes or {})) == (
+        "storage.Hydrate",
+        {"storage.enabled": True, "storage.storyRunID": "r"},
+    )
+    assert [(event.name, dict(event.attributes or {})) for event in read.events] == [
+        ("hydrate.success", {"size_bytes": 7})
+    ]
+    assert "dehydrate.error" in [event.name for event in written.events]
+    assert not written.status.is_ok
 
 
 @pytest.mark.parametrize("uid", ["", "not a uuid", "0" * 32, UID])
