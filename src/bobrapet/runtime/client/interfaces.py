@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from bobrapet.runtime.client.apiutil.restmapper import RESTMapper
 from bobrapet.runtime.client.object import ObjectKey, ObjectList
@@ -208,6 +208,7 @@ class Client(Reader, Writer, StatusClient, Protocol):
         ...
 
 
+@runtime_checkable
 class WithWatch(Client, Protocol):
     """A client that can also watch. Controllers use informers instead."""
 

@@ -18,7 +18,7 @@ import anyio
 from bobrapet.runtime.clock import REAL_CLOCK, Clock, cancel_after
 from bobrapet.runtime.errors import Conflict, ControllerRuntimeError, NotFound
 from bobrapet.runtime.leaderelection.errors import ElectionMisconfigured, LeadershipLost
-from bobrapet.runtime.leaderelection.resourcelock import LeaderElectionRecord, ResourceLock
+from bobrapet.runtime.leaderelection.resourcelock import LeaderElectionRecord, ResourceLock, TellsRelease
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.metrics.leaderelection import MASTER_STATUS, SLOWPATH
 
@@ -148,9 +148,30 @@ class LeaderElector:
 
     async def _acquire(self) -> None:
         log.info("attempting to acquire leader lease...", lock=self.lock.describe())
-        while not await self._try_acquire_or_renew():
-            # Candidates must not march in step.
-            await self._clock.sleep(self._retry_period * (1 + JITTER * self._random.random()))
+        watching: asyncio.Task[bool] | None = None
+        try:
+            while not await self._try_acquire_or_renew():
+                if isinstance(self.lock, TellsRelease) and (watching is None or watching.done()):
+                    watching = asyncio.create_task(self.lock.released(), name="watching the lock")
+                # Candidates must not march in step.
+                await self._wait(self._retry_period * (1 + JITTER * self._random.random()), watching)
+        finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.wait([watching])
+
+    async def _wait(self, seconds: float, watching: asyncio.Task[bool] | None) -> None:
+        """Until the next try: at once when a leader that ends gives up the lock, else when its time has come."""
+        if watching is None:
+            await self._clock.sleep(seconds)
+            return
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait([sleeping, watching], return_when=asyncio.FIRST_COMPLETED)
+            if not sleeping.done() and not watching.result():
+                await sleeping
+        finally:
+            sleeping.cancel()
 
     async def _renew(self) -> None:
         while True:

@@ -28,7 +28,7 @@ from bobrapet.runtime.leaderelection.errors import ElectionError
 from bobrapet.runtime.leaderelection.fake import FakeLease, FakeLock
 from bobrapet.runtime.leaderelection.leader_election import in_cluster_namespace, request_timeout
 from bobrapet.runtime.leaderelection.resourcelock import LeaderElectionRecord
-from bobrapet.runtime.leaderelection.resourcelock.leaselock import Lease
+from bobrapet.runtime.leaderelection.resourcelock.leaselock import Lease, LeaseLock
 from bobrapet.runtime.metrics import REGISTRY
 from bobrapet.runtime.scheme import GroupVersionKind
 
@@ -36,8 +36,10 @@ from bobrapet.runtime.scheme import GroupVersionKind
 class Candidate:
     """One process in the race."""
 
-    def __init__(self, lease: FakeLease, name: str, clock: FakeClock, **options: Any) -> None:
-        self.lock = FakeLock(lease, name)
+    def __init__(
+        self, lease: FakeLease, name: str, clock: FakeClock, *, lock: type[FakeLock] = FakeLock, **options: Any
+    ) -> None:
+        self.lock = lock(lease, name)
         self.leading = False
         self.stopped = 0
         self.leaders: list[str] = []
@@ -339,3 +341,58 @@ def test_what_a_lock_needs_is_said(tmp_path: Path) -> None:
         in_cluster_namespace(tmp_path / "absent")
     assert request_timeout(10) == 5
     assert request_timeout(1.5) == 1
+
+
+class WatchedLock(FakeLock):
+    """Tells at once that the lease was given up."""
+
+    def __init__(self, lease: FakeLease, identity: str) -> None:
+        super().__init__(lease, identity)
+        self.free: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def released(self) -> bool:
+        return await asyncio.shield(self.free)
+
+
+async def test_a_candidate_takes_a_lock_that_is_given_up_without_waiting_for_its_next_try(race: Race) -> None:
+    first = await race.join("a", release_on_cancel=True)
+    second = await race.join("b", lock=WatchedLock)
+    assert not second.leading
+    await first.cancel()
+    await settle()
+    assert not second.leading, "time stands still, and nobody told"
+    assert isinstance(second.lock, WatchedLock)
+    second.lock.free.set_result(True)
+    await settle()
+    assert second.leading
+
+
+async def test_a_candidate_whose_watch_ends_tries_as_often_as_one_without(race: Race, clock: FakeClock) -> None:
+    first = await race.join("a", release_on_cancel=True)
+    second = await race.join("b", lock=WatchedLock)
+    assert isinstance(second.lock, WatchedLock)
+    second.lock.free.set_result(False)
+    await settle()
+    tries = len(second.lock.requests)
+    await clock.advance(1.9)
+    assert len(second.lock.requests) == tries
+    await first.cancel()
+    await clock.advance(5)
+    assert second.leading
+
+
+async def test_a_lease_tells_that_it_is_released_and_not_that_it_is_renewed(tmp_path: Path) -> None:
+    mapping = RESTMapping(GroupVersionKind("coordination.k8s.io", "v1", "Lease"), "leases", True)
+    client = ClientBuilder().with_rest_mapping(mapping).build()
+    leader, candidate = (LeaseLock(client, ObjectKey("ns", "id"), identity) for identity in "ab")
+    assert await candidate.released() is False, "nothing was read yet"
+    held = LeaderElectionRecord(holder_identity="a", lease_duration_seconds=15)
+    await leader.create(held)
+    await candidate.get()
+    waiting = asyncio.create_task(candidate.released())
+    await settle()
+    await leader.update(held)
+    await settle()
+    assert not waiting.done()
+    await leader.update(LeaderElectionRecord())
+    assert await asyncio.wait_for(waiting, 60) is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,12 @@ class ResourceLock(Protocol):
         ...
 
     def describe(self) -> str: ...
+
+
+@runtime_checkable
+class TellsRelease(Protocol):
+    """A lock that can be watched. Candidates of others find out at their next try."""
+
+    async def released(self) -> bool:
+        """Waits until nobody holds the record; false when it can no longer be watched."""
+        ...

@@ -8,15 +8,19 @@ from typing import Any
 
 import msgspec
 
-from bobrapet.runtime.client.interfaces import Client
+from bobrapet.runtime.client.interfaces import Client, WithWatch
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
+from bobrapet.runtime.errors import ControllerRuntimeError
 from bobrapet.runtime.leaderelection.errors import ElectionError
 from bobrapet.runtime.leaderelection.resourcelock.interface import LeaderElectionRecord
+from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.recorder import NORMAL, EventRecorder
 
 Lease = Unstructured.of("coordination.k8s.io/v1", "Lease")
 
 EVENT_REASON = "LeaderElection"
+
+log = get_logger("leaderelection")
 
 
 class LeaseLock:
@@ -61,6 +65,25 @@ class LeaseLock:
             lease.metadata.labels = {**(lease.metadata.labels or {}), **self._labels}
         lease.object["spec"] = {**(lease.object.get("spec") or {}), **_spec(record)}
         self._lease = await self._client.update(lease)
+
+    async def released(self) -> bool:
+        if self._lease is None or not isinstance(self._client, WithWatch):
+            return False
+        events = self._client.watch(
+            Lease,
+            namespace=self._key.namespace,
+            fields={"metadata.name": self._key.name},
+            resource_version=self._lease.metadata.resource_version,
+        )
+        try:
+            async with events as told:
+                async for event in told:
+                    spec = event.object.object.get("spec") or {}
+                    if event.type == "DELETED" or not spec.get("holderIdentity"):
+                        return True
+        except (ControllerRuntimeError, OSError) as error:
+            log.debug("the lock cannot be watched", lock=self.describe(), error=error)
+        return False
 
     def record_event(self, message: str) -> None:
         if self._recorder is not None:
