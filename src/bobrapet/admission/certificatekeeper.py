@@ -1,11 +1,13 @@
 """Keeps the manager's own webhook certificate: in one Secret, in the server that uses it, in the configurations.
 
 Every replica runs one. Who comes second finds its write refused and takes what the first one stored. Where cert-manager
-is at work (its annotations tell), nothing is written.
+is at work (its annotations tell), nothing is written. Nothing is polled: the Secret and the configurations are watched,
+each by its name, and the next step of a renewal has a date.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
 from collections.abc import Mapping
@@ -28,8 +30,8 @@ from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.metrics.registry import REGISTRY
 from bobrapet.runtime.rest.interface import STRATEGIC_MERGE_PATCH
 
-PERIOD: Final = timedelta(seconds=30)
-"""Between two looks: whoever replaces a webhook configuration waits this long at most until it is trusted again."""
+RETRY_SECONDS: Final = 5.0
+"""After a failure, and before a watch that ended is opened again."""
 
 TRIES: Final = 10
 FIELD_OWNER: Final = "bobrapet-webhook-certificate"
@@ -61,7 +63,6 @@ class CertificateKeeper:
         *,
         clock: Clock = REAL_CLOCK,
         policy: Policy = Policy(),  # noqa: B008 - immutable
-        period: timedelta = PERIOD,
     ) -> None:
         self.context = server_context()
         self._client = client
@@ -70,21 +71,55 @@ class CertificateKeeper:
         self._configurations = certificates.configuration_names(prefix)
         self._clock = clock
         self._policy = policy
-        self._period = period
         self._loaded: certificates.Pair | None = None
+        self._changed = asyncio.Event()
+        """Something that we watch is not as it was at the last look, or may not be."""
 
     def need_leader_election(self) -> bool:
         return False
 
     async def start(self) -> None:
-        """Looks again and again, until cancelled. What fails is tried again at the next look."""
+        """Looks whenever something changes or a step is due, until cancelled."""
+        watched = [
+            (Secret, self._key),
+            *((_class(kind), ObjectKey("", name)) for kind, name in self._configurations.items()),
+        ]
+        watches = [asyncio.create_task(self._watch(cls, key), name=f"watching {key}") for cls, key in watched]
+        try:
+            while True:
+                self._changed.clear()
+                try:
+                    due = await self.look()
+                except (ControllerRuntimeError, ssl.SSLError) as error:
+                    log.error("the webhook certificate could not be looked after", error=error)
+                    due = self._clock.now() + timedelta(seconds=RETRY_SECONDS)
+                await self._wait(due)
+        finally:
+            for each in watches:
+                each.cancel()
+            await asyncio.wait(watches)
+
+    async def _watch(self, cls: type[Unstructured], key: ObjectKey) -> None:
+        """Notes every change of one object. A watch that begins tells how it is now, which may be different already."""
         while True:
-            due = self._clock.now() + self._period
             try:
-                due = min(due, await self.look())
-            except (ControllerRuntimeError, ssl.SSLError) as error:
-                log.error("the webhook certificate could not be looked after", error=error)
-            await self._clock.sleep(max((due - self._clock.now()).total_seconds(), 0.05))
+                events = self._client.watch(cls, namespace=key.namespace or None, fields={"metadata.name": key.name})
+                async with events as told:
+                    self._changed.set()
+                    async for _ in told:
+                        self._changed.set()
+            except (ControllerRuntimeError, OSError) as error:
+                log.error("cannot be watched", object=str(key), error=error)
+            await self._clock.sleep(RETRY_SECONDS)
+
+    async def _wait(self, due: datetime) -> None:
+        changed = asyncio.create_task(self._changed.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(max((due - self._clock.now()).total_seconds(), 0.05)))
+        try:
+            await asyncio.wait([changed, sleeping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            sleeping.cancel()
 
     async def look(self) -> datetime:
         """Takes the step that is due, if any; says when the next one is.
@@ -121,7 +156,7 @@ class CertificateKeeper:
         if isinstance(held, str):
             raise CertificateUnavailable(f"Secret {self._key} of cert-manager: {held}")
         self._use(held.current)
-        return self._clock.now() + self._period
+        return held.current.expires
 
     def _use(self, pair: certificates.Pair) -> None:
         if pair != self._loaded:
@@ -150,8 +185,7 @@ class CertificateKeeper:
         wanted = base64.b64encode((data or {}).get(certificates.AUTHORITIES, b"")).decode()
         found = []
         for kind, name in self._configurations.items():
-            cls = Unstructured.of("admissionregistration.k8s.io/v1", kind)
-            configuration = await get_or_none(self._client, cls, ObjectKey("", name))
+            configuration = await get_or_none(self._client, _class(kind), ObjectKey("", name))
             if configuration is None or INJECTED_BY_CERT_MANAGER in (configuration.metadata.annotations or {}):
                 continue
             bundles = {hook["clientConfig"].get("caBundle", "") for hook in configuration.get("webhooks") or ()}
@@ -184,6 +218,10 @@ async def ready_keeper(keeper: CertificateKeeper, *, patience: float, clock: Clo
                 raise
             log.warning("no webhook certificate yet", error=error)
             await clock.sleep(1.0)
+
+
+def _class(kind: str) -> type[Unstructured]:
+    return Unstructured.of("admissionregistration.k8s.io/v1", kind)
 
 
 def _data(secret: Unstructured | None) -> dict[str, bytes] | None:

@@ -57,11 +57,21 @@ def rules(prefix: str) -> tuple[_Rules, _Rules]:
     return (
         (
             ("", ("secrets",), ("create",), ()),  # what has no name yet cannot be allowed by name
-            ("", ("secrets",), ("get", "update"), (secret_name(prefix),)),
+            ("", ("secrets",), ("get", "update", "watch"), (secret_name(prefix),)),
         ),
         (
-            (group, ("mutatingwebhookconfigurations",), ("get", "patch"), (names["MutatingWebhookConfiguration"],)),
-            (group, ("validatingwebhookconfigurations",), ("get", "patch"), (names["ValidatingWebhookConfiguration"],)),
+            (
+                group,
+                ("mutatingwebhookconfigurations",),
+                ("get", "patch", "watch"),
+                (names["MutatingWebhookConfiguration"],),
+            ),
+            (
+                group,
+                ("validatingwebhookconfigurations",),
+                ("get", "patch", "watch"),
+                (names["ValidatingWebhookConfiguration"],),
+            ),
         ),
     )
 

@@ -19,11 +19,14 @@ from bobrapet.admission.certificatekeeper import CertificateKeeper, CertificateU
 from bobrapet.admission.certificates import Policy
 from bobrapet.api import Story
 from bobrapet.api.crds import crd_manifests
+from bobrapet.reconcilers import rbac
+from bobrapet.reconcilers.apply import merge_patch
 from bobrapet.runtime.client.client import ApiClient
+from bobrapet.runtime.client.interfaces import get_or_none
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.clock import REAL_CLOCK, RealClock
 from bobrapet.runtime.envtest import Environment, Options, PortLease, install_crds
-from bobrapet.runtime.errors import ApiError
+from bobrapet.runtime.errors import ApiError, Forbidden
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
 from tests.unit.validation.builders import story
@@ -176,6 +179,70 @@ async def test_an_empty_secret_of_cert_manager_is_waited_for(
     with pytest.raises(CertificateUnavailable, match="there is no certificate"):
         await ours.look()
     await ours.close()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(PATIENCE)
+async def test_what_somebody_else_changes_is_put_right_at_once_with_no_more_rights_than_the_manifests_give(
+    environment: Environment, client: ApiClient, namespace: str
+) -> None:
+    """The keeper's next look is due in sixty days, so only its watches can tell it."""
+    account = await _account(environment.config, client, namespace)
+    with pytest.raises(Forbidden):
+        async with ApiClient(RestClient(account)) as stranger:
+            await stranger.list(Secret, namespace=namespace)
+    ours = keeper(account, namespace)
+    async with configurations(client, "https://localhost:1") as made:
+        running = asyncio.create_task(ours.start())
+        try:
+            first = await _trusted(client, namespace, made)
+            spoilt = merge_patch(
+                {
+                    "webhooks": [
+                        {**hook, "clientConfig": {"url": "https://localhost:1"}} for hook in made[0].get("webhooks")
+                    ]
+                }
+            )
+            await client.patch(made[0], spoilt)
+            assert await _trusted(client, namespace, made) == first
+            await client.delete(await client.get(Secret, ObjectKey(namespace, SECRET)))
+            while (second := await _trusted(client, namespace, made)) == first:
+                pass
+            assert served(ours.context) == second
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            await ours.close()
+
+
+async def _trusted(client: ApiClient, namespace: str, configurations: list[Unstructured]) -> bytes:
+    """The certificate, once there is one and all webhooks trust its authority."""
+    while True:
+        stored = await get_or_none(client, Secret, ObjectKey(namespace, SECRET))
+        bundles = set()
+        for each in configurations:
+            now = await client.get(type(each), ObjectKey("", str(each.metadata.name)))
+            bundles |= {hook["clientConfig"].get("caBundle") for hook in now.get("webhooks")}
+        if stored is not None and bundles == {stored.get("data", "ca.crt")}:
+            return base64.b64decode(stored.get("data", "tls.crt"))
+        await asyncio.sleep(0.05)
+
+
+async def _account(config: RestConfig, client: ApiClient, namespace: str) -> RestConfig:
+    """An account with exactly the rights that `--webhook-self-signed` needs."""
+    api = "rbac.authorization.k8s.io"
+    meta = {"name": f"keeper-{namespace}", "namespace": namespace}
+    subject = {"kind": "ServiceAccount", "name": meta["name"], "namespace": namespace}
+    made = await client.create(Unstructured.of("v1", "ServiceAccount")({"metadata": meta}))
+    for kind, rules in zip(("Role", "ClusterRole"), manager.certificate_rights(PREFIX), strict=True):
+        scoped = meta if kind == "Role" else {"name": meta["name"]}
+        ref = {"apiGroup": api, "kind": kind, "name": meta["name"]}
+        await client.create(Unstructured.of(f"{api}/v1", kind)({"metadata": scoped, "rules": rbac.merge(rules)}))
+        bound = {"metadata": scoped, "roleRef": ref, "subjects": [subject]}
+        await client.create(Unstructured.of(f"{api}/v1", f"{kind}Binding")(bound))
+    asked = Unstructured.of("authentication.k8s.io/v1", "TokenRequest")({"spec": {"expirationSeconds": 3600}})
+    answered = await client.sub_resource("token").create(made, asked)
+    return config.copy(token=answered.get("status", "token"))
 
 
 class _Calendar(RealClock):

@@ -76,9 +76,9 @@ def test_the_certificate_needs_one_secret_and_two_configurations_by_name() -> No
     local, wide = (rbac.merge(rules) for rules in manager.certificate_rights("bobrapet-"))
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in local] == [
         (["create"], None),
-        (["get", "update"], ["bobrapet-webhook-server-cert"]),
+        (["get", "update", "watch"], ["bobrapet-webhook-server-cert"]),
     ]
-    assert all(rule["resourceNames"] and rule["verbs"] == ["get", "patch"] for rule in wide)
+    assert all(rule["resourceNames"] and rule["verbs"] == ["get", "patch", "watch"] for rule in wide)
 
 
 def test_the_files_hold_exactly_what_the_code_declares() -> None:
