@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -44,6 +45,16 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     Reads the operator's ConfigMap, which may be absent. Raises `ConfigurationRefused` when it holds values that must
     not be used, `ApiError` or `TransportError` when it cannot be read, `OSError` when a port is taken.
     """
+    from bobrapet.runtime.clock import REAL_CLOCK
+
+    async with AsyncExitStack() as undo:
+        made = await _build(config, options or Options(), clock or REAL_CLOCK, undo)
+        undo.pop_all()
+    return made
+
+
+async def _build(config: RestConfig, options: Options, clock: Clock, undo: AsyncExitStack) -> ControllerManager:
+    """`undo` closes what was opened, should the rest fail."""
     from bobrapet.api import KINDS
     from bobrapet.api.duration import to_seconds
     from bobrapet.reconcilers import indexes, wiring
@@ -54,17 +65,19 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
     from bobrapet.runtime import cluster, healthz, manager
     from bobrapet.runtime.client.client import ApiClient
     from bobrapet.runtime.client.object import ObjectKey
-    from bobrapet.runtime.clock import REAL_CLOCK
     from bobrapet.runtime.config import Controller
     from bobrapet.runtime.rest.client import RestClient
     from bobrapet.runtime.scheme import Scheme
 
-    options = options or Options()
     scheme = Scheme()
     scheme.add_known_types(*KINDS)
     guarded = options.metrics_secure and options.metrics_bind_address not in ("", "0")
     reviews = ApiClient(RestClient(config)) if guarded else None
-    keeper = await _certificate_keeper(config, options, clock or REAL_CLOCK)
+    if reviews is not None:
+        undo.push_async_callback(reviews.close)
+    keeper = await _certificate_keeper(config, options, clock)
+    if keeper is not None:
+        undo.push_async_callback(keeper.close)
     made = await manager.new(
         config,
         manager.Options(
@@ -87,8 +100,9 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
             metrics=_metrics_options(options, reviews),
             webhook_server=_webhook_server(options, keeper),
         ),
-        clock=clock or REAL_CLOCK,
+        clock=clock,
     )
+    undo.push_async_callback(made.discard)
     if reviews is not None:
         made.add(_ClosedAtTheEnd(reviews))
     source = ConfigSource(ObjectKey(options.config_namespace, options.config_name), overrides=overrides(options))
@@ -100,6 +114,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
             claims=Path(options.storage_claims_path) if options.storage_claims_path else None,
         )
     )
+    undo.push_async_callback(stores.close)
     made.add(_ClosedAtTheEnd(stores))
     tracer = Tracer(
         source,
@@ -116,6 +131,7 @@ async def build(config: RestConfig, options: Options | None = None, *, clock: Cl
         tracer=tracer,
     )
     await tracer.prepare()
+    undo.push_async_callback(tracer.close)
     made.add(_Following(tracer, source))
     await indexes.register(made.get_field_indexer())
     await wiring.add_controllers(made, operator, source)

@@ -135,10 +135,15 @@ async def test_values_that_must_not_be_used_end_it_with_one_and_name_the_key(ser
             "--config-namespace=ops",
             "--config-name=mine",
             "--health-probe-bind-address=0",
+            "--metrics-bind-address=127.0.0.1:0",
+            "--leader-elect",
+            "--leader-election-namespace=default",
         )
     )
     assert code == 1
     assert "ConfigMap ops/mine: controller.reconcile-timeout" in err
+    assert "Unclosed" not in err
+    assert "never awaited" not in err
 
 
 async def test_without_a_cluster_it_ends_with_one_and_says_what_it_looked_for(tmp_path: Path) -> None:

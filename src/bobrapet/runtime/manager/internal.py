@@ -67,6 +67,12 @@ class ControllerManager:
             await self._cluster.close()
             raise
 
+    async def discard(self) -> None:
+        """Gives back what a manager holds that will never be started."""
+        if self._election is not None:
+            await self._election.stop(None)
+        await self._cluster.close()
+
     async def _prepare_parts(self, options: Options) -> None:
         if self._election is not None:
             await self._election.prepare(self._cluster)
