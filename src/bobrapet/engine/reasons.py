@@ -17,7 +17,8 @@ def _clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S}"
 
 
-def _list(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     shown = ", ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
@@ -41,7 +42,7 @@ class WaitsFor:
     on: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"waits for {_list(self.on)}"
+        return f"waits for {some_of(self.on)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ class AwaitsBranches:
     open: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"awaits branches {_list(self.open)}"
+        return f"awaits branches {some_of(self.open)}"
 
 
 @dataclass(frozen=True, slots=True)

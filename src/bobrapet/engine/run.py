@@ -25,9 +25,9 @@ from bobrapet.engine.graph import graph_of
 from bobrapet.engine.inputs import Fault, story_inputs
 from bobrapet.engine.launch import Refused
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan
-from bobrapet.engine.reasons import WaitsForStory, Wake
+from bobrapet.engine.reasons import WaitsForStory, Wake, some_of
 from bobrapet.engine.scheduling import QueuePlace, place_of
-from bobrapet.engine.states import moment
+from bobrapet.engine.states import moment, timers
 from bobrapet.engine.status import RunStatus
 from bobrapet.engine.work import Cause, Ending
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
@@ -169,10 +169,10 @@ class _Live:
         place = place_of(run, story, snapshot.config)
         status = RunStatus(run, now)
         _schema_references(status, snapshot)
-        events = []
-        if run.status.phase is not Phase.RUNNING:
+        events: list[Event] = []
+        begins = run.status.phase is not Phase.RUNNING
+        if begins:
             status.phase(Phase.RUNNING, "", reason="StartingExecution")
-            events.append(Event("Normal", "StoryRunStarted", f'runs Story "{story.metadata.name}"'))
         generation = story.metadata.generation
         if generation is not None and run.status.story_generation != generation:
             if run.status.story_generation is not None:
@@ -192,6 +192,7 @@ class _Live:
         current = Pass(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
         current.run()
         status.steps(graph, current.states)
+        events[:0] = _beginnings(story, current, begins=begins)
         if current.ending is not None and current.ending.cause is Cause.TIMEOUT and not status.get("error"):
             status.set("error", {"type": "TimedOut", "message": current.ending.message})
         wakes = list(current.wakes)
@@ -211,7 +212,7 @@ class _Live:
             confirm=confirm,
             load=distinct(loads),
             ensure_identity=bool(current.starts),
-            metadata=_metadata(snapshot, place),
+            metadata=_metadata(snapshot, place, current),
             status=status.patch(),
             engrams=tuple(current.engrams),
             starts=tuple(current.starts),
@@ -261,6 +262,16 @@ def _wrong_version(snapshot: RunSnapshot, story: Story) -> Refused | None:
     return None
 
 
+def _beginnings(story: Story, current: Pass, *, begins: bool) -> list[Event]:
+    """One Event for everything that a pass begins; a one-step run has no other before its end."""
+    names = [steprun.metadata.name or "" for steprun in current.starts]
+    created = f"created StepRun {some_of(names)}" if names else ""
+    if begins:
+        told = "; ".join(filter(None, (f'runs Story "{story.metadata.name}"', created)))
+        return [Event("Normal", "StoryRunStarted", told)]
+    return [Event("Normal", "ChildStepRunCreated", created)] if created else []
+
+
 def _schema_references(status: RunStatus, snapshot: RunSnapshot) -> None:
     """`inputSchemaRef` and `outputSchemaRef`; absent without a schema (7)."""
     story, run = snapshot.story, snapshot.run
@@ -276,8 +287,8 @@ def _schema_references(status: RunStatus, snapshot: RunSnapshot) -> None:
         status.set(name, reference if schema else None)
 
 
-def _metadata(snapshot: RunSnapshot, place: QueuePlace) -> Patch | None:
-    """Labels that selectors need: the queue unless it is the default one, and the correlation id."""
+def _metadata(snapshot: RunSnapshot, place: QueuePlace, current: Pass) -> Patch | None:
+    """Labels that selectors need (the queue unless it is the default one, the correlation id), and the timers."""
     metadata = snapshot.run.metadata
     wanted: dict[str, str] = {}
     if not place.is_default or labels.QUEUE in metadata.labels:
@@ -286,4 +297,11 @@ def _metadata(snapshot: RunSnapshot, place: QueuePlace) -> Patch | None:
     if correlation := metadata.annotations.get(labels.ANNOTATION_CORRELATION_ID, "").strip():
         wanted[labels.CORRELATION_ID] = label(correlation)
     missing = {key: value for key, value in wanted.items() if metadata.labels.get(key) != value}
-    return {"metadata": {"labels": missing}} if missing else None
+    kinds = {name: node.step.type for name, node in current.graph.nodes.items()}
+    shown, found = metadata.annotations.get(labels.ANNOTATION_STEP_TIMERS), timers(kinds, current.states)
+    patch: dict[str, Any] = {}
+    if missing:
+        patch["labels"] = missing
+    if shown != found:
+        patch["annotations"] = {labels.ANNOTATION_STEP_TIMERS: found}
+    return {"metadata": patch} if patch else None

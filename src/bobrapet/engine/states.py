@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from bobrapet.api.conditions import shorten
-from bobrapet.api.enums import Phase
+from bobrapet.api.enums import Phase, StepType
 from bobrapet.api.timestamps import format_deadline, parse_time
 
 if TYPE_CHECKING:
@@ -103,6 +104,26 @@ def from_api(state: StepState) -> State:
     )
 
 
+TIMERS: Final = {StepType.SLEEP: "sleepUntil", StepType.WAIT: "waitTimeoutAt", StepType.GATE: "gateTimeoutAt"}
+"""Kind of step -> the name of its deadline in the annotation."""
+
+
+def timers(kinds: Mapping[str, StepType | None], states: Mapping[str, State]) -> str | None:
+    """The annotation that shows the deadlines of steps that go on; None: there are none (runs 9.4).
+
+    A copy for people, and for the Go operator should it take over: what counts here are the states.
+    """
+    found = {
+        name: {TIMERS[kind]: format_deadline(state.until)}
+        for name, state in states.items()
+        if state.until is not None
+        and not state.is_terminal
+        and (kind := kinds.get(name)) in TIMERS
+        and kind is not None
+    }
+    return msgspec.json.encode(found, order="sorted").decode() if found else None
+
+
 def recorded_timers(annotation: str | None) -> dict[str, datetime]:
     """Step -> the deadline that the Go operator keeps in an annotation of the run, not with the state (runs 9.4).
 
@@ -115,7 +136,7 @@ def recorded_timers(annotation: str | None) -> dict[str, datetime]:
         return {
             step: parse_time(text)
             for step, entry in entries.items()
-            for name in ("sleepUntil", "waitTimeoutAt", "gateTimeoutAt")
+            for name in TIMERS.values()
             if (text := entry.get(name))
         }
     except (msgspec.MsgspecError, ValueError):

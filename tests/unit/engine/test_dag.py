@@ -358,6 +358,15 @@ def test_a_one_step_run_costs_four_writes_of_the_run_and_the_events_are_few() ->
     assert world.events == [("Normal", "StoryRunStarted"), ("Normal", "StoryRunSucceeded")]
 
 
+def test_one_event_tells_of_all_stepruns_that_a_pass_creates() -> None:
+    world = World(story("a", *(f"b{n}: needs a" for n in range(5))))
+    world.reconcile()
+    assert [event.message for event in world.log[0].events] == ['runs Story "s"; created StepRun r1-a']
+    world.end("a").reconcile()
+    told = [event.message for plan in world.log for event in plan.events if event.reason == "ChildStepRunCreated"]
+    assert told == ["created StepRun r1-b0, r1-b1, r1-b2 and 2 more"]
+
+
 def test_nothing_is_written_while_nothing_changes() -> None:
     world = World(story("a", "b: needs a"))
     world.reconcile()

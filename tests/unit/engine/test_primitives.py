@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from bobrapet.api import ReferenceGrant, StoryRun
 from bobrapet.engine.run import plan
+from bobrapet.engine.states import recorded_timers
 from tests.unit.engine.world import MINUTE, SECOND, T0, World, step, story
 
 
@@ -395,6 +398,45 @@ def test_a_story_in_another_namespace_runs_with_both_grants() -> None:
     assert world.runs["r1-e"].spec.story_ref.namespace == "other"
 
 
+@pytest.mark.parametrize(
+    ("group", "kind", "missing"), [("bubustack.io", "Story", "StoryRun"), ("runs.bubustack.io", "StoryRun", "Story")]
+)
+def test_a_story_of_another_namespace_needs_a_grant_for_the_story_and_one_for_the_run(
+    group: str, kind: str, missing: str
+) -> None:
+    abroad = step("e: executeStory", with_={"storyRef": {"name": "child", "namespace": "other"}})
+    world = World(story(abroad), config={"references.cross-namespace-policy": "grant"})
+    world.stories["other/child"] = story("x", name="child", namespace="other")
+    grant = {
+        "metadata": {"name": "g", "namespace": "other"},
+        "spec": {
+            "from": [{"group": group, "kind": kind, "namespace": "wf"}],
+            "to": [{"group": "bubustack.io", "kind": "Story"}],
+        },
+    }
+    world.grants.append(ReferenceGrant.model_validate(grant))
+    world.reconcile()
+    assert world.state("e") == "Failed/StoryReferenceInvalid"
+    assert missing in (world.run.status.step_states["e"].message or "")
+    assert "r1-e" not in world.runs
+
+
+def test_b07_the_version_that_an_execute_story_step_wants_is_that_of_the_story_or_it_fails() -> None:
+    pinned = step("e: executeStory", with_={"storyRef": {"name": "child", "version": "2"}})
+    world = World(story(pinned))
+    world.stories["wf/child"] = story("x", name="child", version="1")
+    world.reconcile()
+    assert world.state("e") == "Failed/StoryReferenceInvalid"
+    assert 'wants version "2"' in (world.run.status.step_states["e"].message or "")
+
+    world = World(story(pinned))
+    world.stories["wf/child"] = story("x", name="child", version="2")
+    older = {"wf/child": story("x", name="child", version="1")}
+    assert plan(replace(world.snapshot(), stories=older), world.now).confirm
+    world.reconcile()
+    assert world.runs["r1-e"].spec.story_ref.version == "2"
+
+
 @pytest.mark.spec("runs-44")
 def test_b26_a_story_never_runs_inside_itself() -> None:
     world = parent(execute())
@@ -404,6 +446,24 @@ def test_b26_a_story_never_runs_inside_itself() -> None:
     state = world.runs["r1-e"].status.step_states["e"]
     assert (state.phase, state.reason) == ("Failed", "StoryReferenceInvalid")
     assert "wf/s -> wf/child -> wf/s" in (state.message or "")
+
+
+def test_b26_stories_nest_only_as_deep_as_the_operator_allows() -> None:
+    def starts(name: str) -> dict[str, Any]:
+        return step("e: executeStory", with_={"storyRef": {"name": name}})
+
+    world = World(story(starts("one")), config={"storyrun.max-story-depth": "2"})
+    world.stories |= {
+        "wf/one": story(starts("two"), name="one"),
+        "wf/two": story(starts("three"), name="two"),
+        "wf/three": story("x", name="three"),
+    }
+    for run in ("r1", "r1-e", "r1-e-e"):
+        world.reconcile(run)
+    assert world.runs["r1-e"].status.step_states["e"].phase == "Running"
+    state = world.runs["r1-e-e"].status.step_states["e"]
+    assert (state.phase, state.reason) == ("Failed", "StoryReferenceInvalid")
+    assert "storyrun.max-story-depth" in (state.message or "")
 
 
 def test_a_missing_story_holds_its_step_until_the_timeout() -> None:
@@ -462,3 +522,25 @@ def test_a_further_branch_is_started_only_from_an_authoritative_view_of_the_run(
     found = plan(world.snapshot(), world.now)
     assert (found.confirm, found.starts) == (True, ())
     assert [item.metadata.name for item in plan(world.snapshot(authoritative=True), world.now).starts] == ["r1-p-y"]
+
+
+def test_deadlines_are_shown_in_the_annotation_that_the_go_operator_reads() -> None:
+    gate = step("g: gate", with_={"timeout": "1m"})
+    world = World(story("s: sleep 10s", gate, step("w: wait", with_={"until": "{{ inputs.x }}"}), "a"))
+    world.reconcile()
+    shown = world.run.metadata.annotations["runs.bubustack.io/step-timers"]
+    assert json.loads(shown) == {
+        "s": {"sleepUntil": "2026-01-01T10:00:10.000Z"},
+        "g": {"gateTimeoutAt": "2026-01-01T10:01:00.000Z"},
+    }
+    assert recorded_timers(shown) == {"s": T0 + 10 * SECOND, "g": T0 + 60 * SECOND}
+    world.at(10 * SECOND).reconcile()
+    assert list(recorded_timers(world.run.metadata.annotations["runs.bubustack.io/step-timers"])) == ["g"]
+    world.at(60 * SECOND).reconcile()
+    assert "runs.bubustack.io/step-timers" not in world.run.metadata.annotations
+
+
+def test_a_run_without_timers_is_not_written_for_them() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    assert all(found.metadata is None for found in world.log)
