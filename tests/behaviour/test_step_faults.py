@@ -143,6 +143,9 @@ def test_a_silent_success_is_told_in_an_event(world: World, namespace: str) -> N
     world.cluster.apply(story("s", namespace, step("a", "silent")), storyrun("r", namespace, "s"))
     world.cluster.wait_run(namespace, "r")
     assert wait_event(world, namespace, "JobStatusPatched")
+    for label in ("storyrun=r", "steprun=r-a", "step=a", "engram=silent"):
+        found = world.cluster.list("Event", namespace, f"?labelSelector=bubustack.io/{label.replace('=', '%3D')}")
+        assert "JobStatusPatched" in [event["reason"] for event in found], label
 
 
 @pytest.mark.spec("workloads-42")

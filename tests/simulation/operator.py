@@ -36,7 +36,7 @@ class _Namespaced:
 
 
 class _NoEvents:
-    def event(self, *_: Any) -> None: ...
+    def event(self, *_: Any, **__: Any) -> None: ...
 
 
 class Process:

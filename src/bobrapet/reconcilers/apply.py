@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from bobrapet.api import EffectClaim, StepRun, StoryRun
+from bobrapet.api import EffectClaim, StepRun, StoryRun, labels
+from bobrapet.api.names import label
 from bobrapet.engine.plans import Annotate, Delete, Event, RunPlan, StepPlan
 from bobrapet.engine.trigger import TriggerPlan
 from bobrapet.reconcilers.builtin import Job
@@ -31,6 +32,7 @@ T = TypeVar("T")
 KINDS: Final[dict[str, type[Any]]] = {"StoryRun": StoryRun, "StepRun": StepRun, "Job": Job, "EffectClaim": EffectClaim}
 AGAIN: Final = Result(requeue_after=0.05)  # after a conflict: by then the cache has usually seen the other write
 SOON: Final = 0.001
+_EVENT_LABELS: Final = (labels.STORYRUN, labels.STORY_NAME, labels.CORRELATION_ID)
 PARALLEL_WRITES: Final = 16  # enough to hide the latency of a wide fan-out, few enough to leave others their turn
 
 
@@ -120,8 +122,22 @@ async def annotate(client: Client, namespace: str, change: Annotate) -> None:
 
 def record(recorder: Any, obj: Any, events: Iterable[Event]) -> None:
     """Hands the events to the recorder, which sends them in its own time."""
+    found = _event_labels(obj)
     for event in events:
-        recorder.event(obj, None, event.type, event.reason, "Reconcile", event.message)
+        recorder.event(obj, None, event.type, event.reason, "Reconcile", event.message, labels=found)
+
+
+def _event_labels(obj: Any) -> dict[str, str]:
+    """What Events of a run and of its steps are found by (spec workloads 4, admission D5)."""
+    metadata = obj.metadata
+    own = {key: value for key in _EVENT_LABELS if (value := (metadata.labels or {}).get(key))}
+    if isinstance(obj, StoryRun):
+        return own | {labels.STORYRUN: label(metadata.name or "")}
+    if not isinstance(obj, StepRun):
+        return {}
+    own |= {labels.STEPRUN: label(metadata.name or ""), labels.STEP: label(obj.spec.step_id)}
+    engram = obj.spec.engram_ref
+    return own | ({labels.ENGRAM: label(engram.name)} if engram is not None else {})
 
 
 async def each(items: Iterable[T], write: Callable[[T], Awaitable[object]]) -> None:

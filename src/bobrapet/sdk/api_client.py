@@ -18,6 +18,7 @@ from bobrapet.sdk.environment import StepIdentity
 from bobrapet.sdk.step_run_api import Refused, Unreachable
 
 _ANSWER_LIMIT = 16 << 20
+_PAGE = 10  # runs in one answer: each may have 1.5 MiB, which is what etcd holds, and the answer has its limit
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON = "application/json"
 
@@ -52,9 +53,25 @@ class HttpComponentApi:
     def create_story_run(self, run: Mapping[str, Any]) -> dict[str, Any]:
         return self._object("POST", f"{self._namespace}/storyruns", run)
 
+    def get_story_run(self, name: str) -> dict[str, Any]:
+        return self._object("GET", f"{self._namespace}/storyruns/{quote(name)}")
+
     def list_story_runs(self, selector: str) -> list[dict[str, Any]]:
-        answer = self._object("GET", f"{self._namespace}/storyruns?{urlencode({'labelSelector': selector})}")
-        return [dict(item) for item in answer.get("items") or ()]
+        found: list[dict[str, Any]] = []
+        query = {"labelSelector": selector, "limit": str(_PAGE)}
+        while True:
+            try:
+                page = self._object("GET", f"{self._namespace}/storyruns?{urlencode(query)}")
+            except Refused as error:
+                if error.code != 410 or "continue" not in query:
+                    raise
+                found.clear()  # the place in the list is too old: from the beginning
+                del query["continue"]
+                continue
+            found += page.get("items") or ()
+            query["continue"] = (page.get("metadata") or {}).get("continue") or ""
+            if not query["continue"]:
+                return found
 
     def patch_story_run(self, name: str, patch: Mapping[str, Any]) -> None:
         self._request("PATCH", f"{self._namespace}/storyruns/{quote(name)}", patch, _MERGE_PATCH)

@@ -64,6 +64,9 @@ class MemoryApi:
         self.story_runs[created["metadata"]["name"]]["status"] = self.run_story(created)
         return created
 
+    def get_story_run(self, name: str) -> Object:
+        return _copy(self._found(self.story_runs, "storyruns", name))
+
     def list_story_runs(self, selector: str) -> list[Object]:
         wanted = dict(pair.split("=", 1) for pair in selector.split(","))
         return [

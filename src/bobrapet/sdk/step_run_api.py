@@ -62,8 +62,12 @@ class StoryRunApi(Protocol):
         """The StoryRun as it was stored. Raises ApiError: 409 when it exists."""
         ...
 
+    def get_story_run(self, name: str) -> dict[str, Any]:
+        """A StoryRun of the step's namespace. Raises ApiError: 404 when there is none."""
+        ...
+
     def list_story_runs(self, selector: str) -> list[dict[str, Any]]:
-        """StoryRuns of the step's namespace with these labels. Raises ApiError."""
+        """StoryRuns of the step's namespace with these labels, however many. Raises ApiError."""
         ...
 
     def patch_story_run(self, name: str, patch: Mapping[str, Any]) -> None:

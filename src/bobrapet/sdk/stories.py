@@ -4,7 +4,8 @@ The runs belong to the StepRun: they go when it goes. Their names follow from th
 attempt that comes after a crash finds the runs of the one before, takes the results of those that succeeded and waits
 for those that still run. What failed is started anew by the next attempt.
 
-The component's template must ask for the right to it (`execution.rbac.rules`): create, list and patch on storyruns.
+The component's template must ask for the right to it (`execution.rbac.rules`): create, get, list and patch on
+storyruns.
 """
 
 from __future__ import annotations
@@ -112,11 +113,13 @@ class Stories:
     ) -> None:
         pause, heard_at = _FIRST_POLL, self._clock()
         cancelled = False
+        known: dict[str, Mapping[str, Any]] | None = None
         while batch.running or (batch.waiting and not cancelled):
             try:
                 with self._link.api() as api:
-                    known = {run["metadata"]["name"]: run for run in api.list_story_runs(f"{STARTED_BY}={self._label}")}
-                    ended = self._settle(batch, known, done)
+                    if known is None:
+                        known = self._left_by_earlier_attempts(api)
+                    ended = self._settle(api, batch, done)
                     while batch.waiting and len(batch.running) < concurrency and not cancelled:
                         self._start(api, batch, known, story, inputs, key, done)
                         if fail_fast and _failed(batch):
@@ -135,16 +138,30 @@ class Stories:
             if batch.running:
                 self._sleep(pause)
 
-    def _settle(
-        self, batch: _Batch, known: Mapping[str, Mapping[str, Any]], done: Callable[[StoryResult], None]
-    ) -> int:
+    def _left_by_earlier_attempts(self, api: ComponentApi) -> dict[str, Mapping[str, Any]]:
+        """What there is before anything is started; what is started later is asked about by name, so that a look costs
+        one small answer for each run under way, however many there have been."""
+        return {run["metadata"]["name"]: run for run in api.list_story_runs(f"{STARTED_BY}={self._label}")}
+
+    def _settle(self, api: ComponentApi, batch: _Batch, done: Callable[[StoryResult], None]) -> int:
         """Moves the runs that are over; returns how many there were."""
-        ended = [name for name in batch.running if _phase(known.get(name)) in _OVER]
-        for name in ended:
-            index = batch.running.pop(name)
-            batch.over[index] = _result(index, known[name])
-            done(batch.over[index])
-        return len(ended)
+        ended = 0
+        for name, index in list(batch.running.items()):
+            try:
+                run = api.get_story_run(name)
+            except Refused as error:
+                if error.code != 404:
+                    raise
+                result = StoryResult(index, name, "Aborted", message="the run was deleted")
+            else:
+                if _phase(run) not in _OVER:
+                    continue
+                result = _result(index, run)
+            del batch.running[name]
+            batch.over[index] = result
+            ended += 1
+            done(result)
+        return ended
 
     def _start(
         self,
@@ -169,6 +186,7 @@ class Stories:
                 except Refused as error:
                     if error.code != 409:
                         raise
+                    # Ours: the answer to its creation was lost.
                 self._log.debug("started", story=story, storyrun=name, index=index)
             batch.waiting.pop(0)
             if _phase(found) in _OVER and found is not None:

@@ -325,6 +325,10 @@ class _Connection:
         with self._call("create", "storyruns", run):
             return self._server.create_story_run(run)
 
+    def get_story_run(self, name: str) -> Object:
+        with self._call("get", "storyruns"):
+            return self._server.get_story_run(name)
+
     def list_story_runs(self, selector: str) -> list[Object]:
         with self._call("list", "storyruns"):
             return self._server.list_story_runs(selector)

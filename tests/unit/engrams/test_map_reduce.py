@@ -81,7 +81,7 @@ def test_no_more_runs_than_allowed_are_under_way() -> None:
             server.story_runs[running.pop()]["status"] = {"phase": "Succeeded", "output": {}}
 
     operator.run_story = start
-    operator.interfere("list storyruns", finish_one, times=99)
+    operator.interfere("get storyruns", finish_one, times=99)
     done = run(list(range(5)), operator, story="square", concurrency=2)
     assert done.phase == "Succeeded"
     assert max(most) == 2
@@ -111,7 +111,7 @@ def test_a_process_that_dies_in_the_middle_starts_no_run_twice() -> None:
     assert len(done.story_runs) == 3
 
 
-@pytest.mark.parametrize("lost", ["create storyruns", "list storyruns"])
+@pytest.mark.parametrize("lost", ["create storyruns", "list storyruns", "get storyruns"])
 def test_an_answer_that_is_lost_changes_nothing(lost: str) -> None:
     operator = squaring()
     operator.lose(lost, answered=True)
@@ -122,13 +122,13 @@ def test_an_answer_that_is_lost_changes_nothing(lost: str) -> None:
 def test_what_runs_is_cancelled_with_the_step() -> None:
     operator = Operator()
     operator.run_story = lambda _: {"phase": "Running"}
-    lists: list[Call] = []
+    looks: list[Call] = []
 
-    def third_list(call: Call) -> bool:
-        lists.extend([call] * (str(call) == "list storyruns"))
-        return len(lists) == 3
+    def third_look(call: Call) -> bool:
+        looks.extend([call] * (str(call) == "get storyruns"))
+        return len(looks) == 3
 
-    operator.cancel_at(third_list)
+    operator.cancel_at(third_look)
     done = run([1, 2], operator, story="square")
     assert done.exit_code == 143
     assert [story_run["spec"]["cancelRequested"] for story_run in done.story_runs] == [True, True]
@@ -139,3 +139,20 @@ def test_a_story_that_may_not_be_run_is_terminal() -> None:
     operator.refuse("create storyruns", 403, "storyruns is forbidden", times=9)
     done = run([1], operator, story="square")
     assert (len(done.attempts), done.error["code"]) == (1, "STORY_REFUSED")
+
+
+def test_a_run_that_somebody_deletes_is_over() -> None:
+    operator = Operator()
+    operator.run_story = lambda _: {"phase": "Running"}
+    operator.interfere("get storyruns", lambda server: server.story_runs.clear())
+    done = run([1], operator, story="square", onFailure="skip")
+    (failed,) = done.output["failed"]
+    assert (failed["phase"], failed["message"]) == ("Aborted", "the run was deleted")
+
+
+def test_a_look_at_the_runs_costs_no_more_the_more_there_have_been() -> None:
+    lists: list[Call] = []
+    operator = squaring()
+    operator.cancel_at(lambda call: bool(lists.extend([call] * (str(call) == "list storyruns"))))
+    done = run(list(range(30)), operator, **SQUARES, concurrency=2)
+    assert (done.output["count"], len(lists)) == (30, 1)

@@ -19,7 +19,7 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[str, str, str]] = []
 
-    def event(self, regarding: Any, related: Any, type: str, reason: str, action: str, note: str) -> None:
+    def event(self, regarding: Any, related: Any, type: str, reason: str, action: str, note: str, **_: Any) -> None:
         self.events.append((type, reason, note))
 
 

@@ -66,7 +66,10 @@ def serve(step_run: FakeStepRun, *, tls: ssl.SSLContext | None = None) -> Iterat
 
         def do_GET(self) -> None:
             self._note()
-            self._answer(200, step_run.get())
+            try:
+                self._answer(200, step_run.get())
+            except Refused as error:
+                self._answer(error.code, {"kind": "Status", "message": error.message})
 
         def do_PATCH(self) -> None:
             self._note()

@@ -30,7 +30,7 @@ class Setting:
         self.events: list[str] = []
         self.reconciler = JobReconciler(self.client, self, self.clock)
 
-    def event(self, regarding: Any, related: Any, type: str, reason: str, action: str, note: str) -> None:
+    def event(self, regarding: Any, related: Any, type: str, reason: str, action: str, note: str, **_: Any) -> None:
         self.events.append(f"{type} {reason}")
 
     async def reconcile(self) -> Result:

@@ -71,6 +71,15 @@ async def test_an_event_says_who_saw_what_happen_to_whom(bench: Bench) -> None:
     assert (event["type"], event["reason"], event["action"], event["note"]) == ("Normal", "Made", "Make", "made it")
 
 
+async def test_an_event_can_be_found_by_labels(bench: Bench) -> None:
+    bench.recorder.event(Widget(widget("w")), None, "Normal", "Made", "Make", "made it", labels={"shop": "north"})
+    bench.say(name="other")
+    await settle()
+    assert [event.get("regarding", "name") for event in await bench.client.list(Event, labels={"shop": "north"})] == [
+        "w"
+    ]
+
+
 @pytest.mark.spec("runtime-111")
 async def test_what_repeats_becomes_a_series_that_is_written_seldom(bench: Bench, clock: FakeClock) -> None:
     bench.say()

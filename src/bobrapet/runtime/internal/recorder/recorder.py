@@ -6,6 +6,7 @@ import re
 import socket
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from bobrapet.runtime.client.apiutil import gvk_for_object
@@ -48,7 +49,17 @@ class _Recorder:
         self._broadcaster = broadcaster
         self._clock = clock
 
-    def event(self, regarding: Any, related: Any, type: str, reason: str, action: str, note: str) -> None:
+    def event(
+        self,
+        regarding: Any,
+        related: Any,
+        type: str,
+        reason: str,
+        action: str,
+        note: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
         if type not in (NORMAL, WARNING):
             log.error("Dropped an event whose type is neither Normal nor Warning", type=type, reason=reason)
             return
@@ -72,6 +83,8 @@ class _Recorder:
             "note": _cut(note),
             "type": type,
         }
+        if labels:
+            body["metadata"]["labels"] = dict(labels)
         if other is not None:
             body["related"] = other
         key = EventKey(type, action, reason, self._name, self._instance, (*about.values(),), (*(other or {}).values(),))
