@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def languages() -> tuple[str, ...]:
 
 @pytest.fixture
 def results(
-    world: World, namespace: str, component: Callable[..., str], languages: tuple[str, ...], mode: str
+    world: World, namespace: str, component: Callable[..., str], languages: tuple[str, ...], mode: str, calls: Path
 ) -> dict[str, Object]:
     """Language -> the status that its StepRun ended with."""
     world.cluster.apply(*(_secret(name, namespace) for name in ("credentials", "certificate")))
@@ -47,14 +48,19 @@ def results(
             component(
                 f"wire-{language}", {"secrets": {"api": "credentials", "file": "certificate"}}, secretSchema=SECRETS
             ),
-            with_={"mode": mode, "text": "{{ inputs.text }}", "n": 9007199254740993},
+            with_={"mode": mode, "text": "{{ inputs.text }}", "n": 9007199254740993}
+            | ({"calls": str(calls)} if mode == "all" else {}),
             execution={"timeout": "50s", "retry": {"maxRetries": 2, "delay": "50ms"}},
             allowFailure=True,
         )
         for language in languages
     ]
     hostile = {"text": 'it\'s "$(id)" `id` {{ steps }} \\ \u2028 é'}
-    world.cluster.apply(story("s", namespace, *steps), storyrun("r", namespace, "s", hostile))
+    if mode == "all":
+        texts = {language: f"{{{{ steps.{language}.output.body }}}}" for language in languages}
+        steps.append(step("use", "consume", with_=texts))
+    policy = {"storage": {"file": {"volumeClaimName": "payloads"}}}
+    world.cluster.apply(story("s", namespace, *steps, policy=policy), storyrun("r", namespace, "s", hostile))
     world.cluster.wait_run(namespace, "r")
     return {name: world.cluster.get("StepRun", namespace, f"r-{name}")["status"] for name in languages}
 
@@ -94,6 +100,25 @@ def test_a_failure_is_the_same_in_every_language(results: dict[str, Object]) -> 
     assert_alike(results)
 
 
+@pytest.mark.parametrize("mode", ["all"])
+def test_signals_effects_and_payloads_are_the_same_in_every_language(
+    world: World, namespace: str, results: dict[str, Object], calls: Path
+) -> None:
+    for language, status in results.items():
+        assert status["phase"] == "Succeeded", f"{language}: {json.dumps(status)}"
+        assert [event["seq"] for event in status["signalEvents"]] == [1, 2], "one in each attempt"
+        assert [(effect["key"], effect["status"]) for effect in status["effects"]] == [("charge", "succeeded")]
+        path = f"outputs/{namespace}/r-{language}/body.json"
+        assert status["output"]["body"] == {"$bubuStorageRef": path, "$bubuStorageContentType": "text/plain"}
+        claims = [c["metadata"]["name"] for c in world.cluster.list("EffectClaim", namespace)]
+        (claim,) = (name for name in claims if name.startswith(f"r-{language}-effect-"))
+        world.cluster.wait("EffectClaim", namespace, claim, lambda c: c.get("status", {}).get("phase") == "Completed")
+    assert sorted(calls.read_text().split()) == sorted(results), "each effect happened once in two attempts"
+    used = world.cluster.get("StepRun", namespace, "r-use")["status"]
+    assert used["output"]["found"] == dict.fromkeys(results, 100_000), used
+    assert_alike(results)
+
+
 def assert_alike(results: dict[str, Object]) -> None:
     """Everything but names, times and what tells the languages apart."""
     reference, *others = (_comparable(status) for status in results.values())
@@ -105,7 +130,9 @@ def _comparable(status: Object) -> Any:
     of_its_own = {"startedAt", "finishedAt", "duration", "podName", "lastOutputAt", "observedGeneration"}
     found = {key: value for key, value in status.items() if key not in of_its_own}
     if "output" in found:
-        found["output"] = {key: value for key, value in found["output"].items() if key != "step"}
+        found["output"] = {key: value for key, value in found["output"].items() if key not in ("step", "body")}
+    for events in ("signalEvents", "effects"):
+        found[events] = [{**event, "emittedAt": ""} for event in found.get(events, [])]
     found["conditions"] = [
         {key: value for key, value in condition.items() if key not in ("lastTransitionTime", "observedGeneration")}
         for condition in found["conditions"]
