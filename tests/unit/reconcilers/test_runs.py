@@ -533,3 +533,15 @@ async def test_a_name_that_is_taken_is_looked_at_again_although_nothing_else_hap
     await world.storyruns.reconcile(request)
     run = await world.run()
     assert (run.status.phase, run.status.step_states["fetch"].reason) == ("Failed", "ChildStepRunDrift")
+
+
+async def test_what_a_step_puts_out_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    loud = parse({"debug.enable-verbose-logging": "true", "debug.enable-step-output-logging": "true"}).config
+    found = World(template(), engram(), story(step("fetch")), storyrun(), config=loud)
+    with caplog.at_level(0):
+        await found.settle()
+        await found.component_reports("run1-fetch", phase="Succeeded", output={"token": "hunter2"})
+        await found.settle()
+    assert caplog.records, "nothing is logged, so this says nothing"
+    assert "hunter2" not in caplog.text
+    assert not [record for record in caplog.records if "hunter2" in repr(vars(record))]
