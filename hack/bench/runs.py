@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
 """Measures the operator on a real control plane: throughput, handoff, writes, CPU and memory.
 
-    hack/bench/runs.py --bench DIR [SCENARIO ...]      (DIR may be given as BOBRAPET_BENCH)
+    hack/bench/runs.py --bench DIR [SCENARIO ...]      (DIR: see `plane.py`; or BOBRAPET_BENCH)
 
-DIR holds `bench.yaml` (the Stories `one` and `chain5` in the namespace `bench`) and `node/`, a Go program that plays
-kubelet and component and prints one line of JSON; it is built once into a folder of ours. KUBEBUILDER_ASSETS names the
-control plane (`hack/envtest` prints it). Everything runs on this machine, so compare figures of one run only; CPU
-seconds of the operator move less with what else the machine does than wall time.
+Everything runs on this machine, so compare figures of one run only; CPU seconds move less with what else the machine
+does than wall time. `floor.py` measures what the same writes cost without an operator.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,23 +21,15 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)
+from plane import OPERATOR, ROOT, Plane, bench_option, control_plane, cpu, rss
 
-import yaml  # noqa: E402
-from tests.behaviour.cluster import Cluster  # noqa: E402
-from tests.behaviour.worlds import OPERATOR, real_control_plane  # noqa: E402
-
-from bobrapet.runtime.envtest import PortLease  # noqa: E402
-
-NAMESPACE = "bench"
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+from bobrapet.runtime.envtest import PortLease
 
 
 @dataclass(frozen=True)
@@ -66,44 +57,33 @@ DEFAULT = ("idle", "handoff", "throughput", "at-once")
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}")
-    parser.add_argument("--bench", type=Path, default=os.environ.get("BOBRAPET_BENCH"), help="folder of the node")
+    bench_option(parser)
     parser.add_argument("--runs", type=int, help="another number of runs")
-    parser.add_argument("--profile", type=Path, help="folder for a py-spy record of each scenario (py-spy in PATH)")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        help="folder for two records of each scenario: the operator's (py-spy in PATH), 10 seconds of kube-apiserver's "
+        "(for `go tool pprof`)",
+    )
+    parser.add_argument("--requests", action="store_true", help="count all requests, whoever makes them")
     options = parser.parse_args()
-    if options.bench is None:
-        parser.error("--bench or BOBRAPET_BENCH must name the folder with bench.yaml and node/")
     unknown = set(options.scenarios) - set(SCENARIOS)
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
-    bench = Path(options.bench).resolve()
     with tempfile.TemporaryDirectory(prefix="bobrapet-bench-") as folder:
-        measure(bench, Path(folder), ["warm-up", *(options.scenarios or DEFAULT)], options)
+        measure(options.bench.resolve(), Path(folder), ["warm-up", *(options.scenarios or DEFAULT)], options)
     return 0
 
 
 def measure(bench: Path, folder: Path, scenarios: list[str], options: argparse.Namespace) -> None:
-    node = folder / "node"
-    subprocess.run(["go", "build", "-buildvcs=false", "-o", node, "."], cwd=bench / "node", check=True)
-    with real_control_plane(folder) as environment:
-        admin = environment.kubeconfig(folder / "kubeconfig")
-        operator = environment.kubeconfig(folder / "operator", environment.add_user(OPERATOR, "system:masters"))
-        with manager(operator, folder / "manager.log") as process, Cluster(admin) as cluster:
-            cluster.apply(*yaml.safe_load_all((bench / "bench.yaml").read_text()))
-            print(f"idle: RSS {rss(process.pid):.0f} MB")
-            others = {
-                "kube-apiserver": environment.api_server,
-                "etcd": environment.etcd,
-                "kube-controller-manager": environment.controller_manager,
-            }
-            pids = {name: program.pid for name, program in others.items() if program is not None}
-            place = Place(node, admin, process, {"operator": process.pid, **pids}, folder / "audit.log")
-            for name in scenarios:
-                scenario = SCENARIOS[name]
-                row = run(place, name, scenario, options)
-                if name != "warm-up":
-                    tell(name, scenario, row)
-            peak = rss(process.pid, "VmHWM")
-            print(f"\nin the end: RSS {rss(process.pid):.0f} MB (peak {peak:.0f})")
+    with control_plane(bench, folder) as plane, manager(plane.operator, folder / "manager.log") as process:
+        print(f"idle: RSS {rss(process.pid):.0f} MB")
+        for name in scenarios:
+            scenario = SCENARIOS[name]
+            row = run(plane, process, name, scenario, options)
+            if name != "warm-up":
+                tell(name, scenario, row)
+        print(f"\nin the end: RSS {rss(process.pid):.0f} MB (peak {rss(process.pid, 'VmHWM'):.0f})")
 
 
 @dataclass(frozen=True)
@@ -123,17 +103,6 @@ class Manager:
                     found = re.search(r'controller="([^"]*)"', line)
                     counted[found.group(1) if found else ""] += int(float(line.rpartition(" ")[2]))
         return counted
-
-
-@dataclass(frozen=True)
-class Place:
-    """Everything that runs."""
-
-    node: Path
-    kubeconfig: Path
-    manager: Manager
-    pids: Mapping[str, int]
-    audit: Path
 
 
 @contextmanager
@@ -158,33 +127,50 @@ def manager(kubeconfig: Path, log: Path) -> Iterator[Manager]:
             process.send_signal(signal.SIGTERM)
 
 
-def run(place: Place, name: str, scenario: Scenario, options: argparse.Namespace) -> dict[str, Any]:
+def run(plane: Plane, process: Manager, name: str, scenario: Scenario, options: argparse.Namespace) -> dict[str, Any]:
     """One scenario, with what it cost."""
     is_counted = name != "warm-up"
     runs = options.runs if options.runs and is_counted else scenario.runs
-    command: list[Any] = [place.node, "-story", scenario.story, "-runs", str(runs), "-delay", scenario.delay]
+    command: list[Any] = [plane.node, "-story", scenario.story, "-runs", str(runs), "-delay", scenario.delay]
     command += ["-prefix", name]
     command += ["-inflight", str(scenario.inflight)] if scenario.inflight else []
-    before, passes = writes(place.audit), place.manager.passes()
-    spent = {who: cpu(pid) for who, pid in place.pids.items()}
-    profiler = None
-    if options.profile and is_counted:
-        options.profile.mkdir(exist_ok=True)
-        record = ["py-spy", "record", "-p", str(place.manager.pid), "-f", "raw", "-r", "200"]
-        record += ["-o", str(options.profile / name)]
-        profiler = subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    environ = {**os.environ, "KUBECONFIG": str(place.kubeconfig)}
-    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True, text=True)
+    before, passes, asked = plane.writes(), process.passes(), plane.requests()
+    spent = {**plane.spent(), OPERATOR: cpu(process.pid)}
+    with ExitStack() as stack:
+        if options.profile and is_counted:
+            options.profile.mkdir(exist_ok=True)
+            stack.enter_context(recorded(process.pid, options.profile / name))
+            stack.enter_context(plane.profiled(options.profile / f"{name}.pprof", 10))
+        row = play(command, plane)
+        row["cpu"] |= {who: now - spent[who] for who, now in {**plane.spent(), OPERATOR: cpu(process.pid)}.items()}
+        row["passes"] = process.passes() - passes
+    time.sleep(2)  # Events are sent in the operator's own time
+    row["writes"] = plane.writes() - before
+    row["requests"] = plane.requests() - asked if options.requests else Counter()
+    row["rss"] = rss(process.pid)
+    return row
+
+
+def play(command: list[Any], plane: Plane) -> dict[str, Any]:
+    """What the node has to say, and the CPU seconds that it needed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environ = {**os.environ, "KUBECONFIG": str(plane.admin)}
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
     row: dict[str, Any] = json.loads(done.stdout)
-    row["cpu"] = {who: cpu(pid) - spent[who] for who, pid in place.pids.items()}
-    row["passes"] = place.manager.passes() - passes
-    if profiler is not None:
+    return {**row, "cpu": {"node": now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime}}
+
+
+@contextmanager
+def recorded(pid: int, file: Path) -> Iterator[None]:
+    """Has py-spy write down where a Python process spends its time."""
+    command = ["py-spy", "record", "-p", str(pid), "-f", "raw", "-r", "200", "-o", str(file)]
+    profiler = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
         profiler.send_signal(signal.SIGINT)
         profiler.wait()
-    time.sleep(2)  # Events are sent in the operator's own time
-    row["writes"] = writes(place.audit) - before
-    row["rss"] = rss(place.manager.pid)
-    return row
 
 
 def tell(name: str, scenario: Scenario, row: dict[str, Any]) -> None:
@@ -195,39 +181,16 @@ def tell(name: str, scenario: Scenario, row: dict[str, Any]) -> None:
     print(f"  latency p50 / p95    {row['latency_p50'] * 1000:.0f} / {row['latency_p95'] * 1000:.0f} ms")
     print(f"  handoff p50 / p95    {handoff}")
     spent = ", ".join(f"{who} {seconds / runs * 1000:.1f}" for who, seconds in row["cpu"].items())
+    spent += f"; together {sum(row['cpu'].values()) / runs * 1000:.1f}"
     print(f"  CPU ms per run       {spent}")
     print(f"  operator RSS         {row['rss']:.0f} MB")
     counted = ", ".join(f"{what} {number / runs:.2f}" for what, number in sorted(row["writes"].items()))
     passes = ", ".join(f"{who} {number / runs:.2f}" for who, number in sorted(row["passes"].items()))
     print(f"  reconciles per run   {passes}")
     print(f"  writes per run       {sum(row['writes'].values()) / runs:.2f}: {counted}", flush=True)
-
-
-def writes(audit: Path) -> Counter[str]:
-    """Writes of the operator so far, by verb and resource."""
-    counted: Counter[str] = Counter()
-    with audit.open() as lines:
-        for line in lines:
-            if OPERATOR not in line:
-                continue
-            entry = json.loads(line)
-            target = entry.get("objectRef") or {}
-            if entry["user"]["username"] == OPERATOR:
-                resource = "/".join(filter(None, (target.get("resource"), target.get("subresource"))))
-                counted[f"{entry['verb']} {resource}"] += 1
-    return counted
-
-
-def cpu(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-
-def rss(pid: int, which: str = "VmRSS") -> float:
-    """Resident memory, MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+    if row["requests"]:
+        asked = ", ".join(f"{what} {number / runs:.2f}" for what, number in row["requests"].most_common(40))
+        print(f"  requests per run     {sum(row['requests'].values()) / runs:.2f}: {asked}", flush=True)
 
 
 if __name__ == "__main__":
