@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import copy
 import resource
 import ssl
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,15 +168,13 @@ class Operator:
         self._loop, self._stop, self._free = asyncio.get_running_loop(), asyncio.Event(), asyncio.Queue()
         for _ in range(CONNECTIONS):
             self._free.put_nowait(await self._connect())
-        watches = [
-            asyncio.create_task(self._watch("storyruns", self._run_seen)),
-            asyncio.create_task(self._watch("stepruns", self._step_seen)),
-        ]
+        self._spawn(self._watch("storyruns", self._run_seen))
+        self._spawn(self._watch("stepruns", self._step_seen))
         self.is_ready.set()
         await self._stop.wait()
-        for task in (*watches, *self._tasks):
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*watches, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _run_seen(self, run: Object) -> None:
         name, uid = run["metadata"]["name"], run["metadata"]["uid"]
@@ -218,13 +217,16 @@ class Operator:
         finally:
             self._free.put_nowait(connection)
 
-    async def _watch(self, plural: str, seen: Any) -> None:
-        connection = await self._connect()
-        query = "watch=true&allowWatchBookmarks=false&timeoutSeconds=3600"
-        async for line in connection.lines(f"{RUNS}/{plural}?{query}"):
-            event = msgspec.json.decode(line)
-            if event["type"] in ("ADDED", "MODIFIED"):
-                seen(event["object"])
+    async def _watch(self, plural: str, seen: Callable[[Object], None]) -> None:
+        """Shows everything that is there, and every change. An API server ends a watch that it had to wait for; the next
+        one begins with everything again."""
+        while True:
+            connection = await self._connect()
+            with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(connection):
+                async for line in connection.lines(f"{RUNS}/{plural}?watch=true"):
+                    event = msgspec.json.decode(line)
+                    if event["type"] in ("ADDED", "MODIFIED"):
+                        seen(event["object"])
 
     async def _connect(self) -> Connection:
         tls = ssl.create_default_context()
@@ -233,7 +235,7 @@ class Operator:
         streams = await asyncio.open_connection(host, self._address.port, ssl=tls, limit=2**24)
         return Connection(*streams, {"Host": host, "Authorization": f"Bearer {self._token}"})
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -241,7 +243,7 @@ class Operator:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            print(f"a write failed: {task.exception()}", file=sys.stderr)
+            print(f"failed: {task.exception()!r}", file=sys.stderr)
 
 
 class Connection:
@@ -251,6 +253,9 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+    def close(self) -> None:
+        self._writer.close()
 
     async def request(self, method: str, path: str, body: bytes, kind: str) -> bytes:
         """The body of the answer; a refusal is raised."""

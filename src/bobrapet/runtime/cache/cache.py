@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from bobrapet.runtime.cache.delegating_by_gvk_cache import DelegatingByGVKCache
 from bobrapet.runtime.cache.errors import CacheError
 from bobrapet.runtime.cache.informer_cache import InformerCache
+from bobrapet.runtime.cache.internal.decoded import Decoded
 from bobrapet.runtime.cache.internal.informers import Settings
 from bobrapet.runtime.cache.internal.selector import NAMESPACE_FIELD, Selector
 from bobrapet.runtime.cache.multi_namespace_cache import MultiNamespaceCache, MultiNamespaceInformer
@@ -131,6 +132,8 @@ class _Factory:
     mapper: RESTMapper
     options: Options
     clock: Clock
+    decoded: Decoded = field(default_factory=Decoded)
+    """Shared by all that is built here: what is in use of one kind may take the room of the others."""
 
     @property
     def defaults(self) -> Config:
@@ -181,6 +184,7 @@ class _Factory:
             settings,
             fail_on_missing_informer=self.options.reader_fail_on_missing_informer,
             unsafe_disable_copy=bool(config.unsafe_disable_copy),
+            decoded=self.decoded,
             clock=self.clock,
         )
 

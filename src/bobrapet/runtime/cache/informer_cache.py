@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from bobrapet.runtime.cache.errors import CacheNotStarted, ResourceNotCached
 from bobrapet.runtime.cache.internal.cache_reader import CacheReader, field_index, field_index_name
+from bobrapet.runtime.cache.internal.decoded import Decoded
 from bobrapet.runtime.cache.internal.informers import Entry, Informers, Projection, Settings
 from bobrapet.runtime.client.apiutil import RESTMapper, gvk_for_class
 from bobrapet.runtime.client.object import ObjectKey, ObjectList, Unstructured, is_metadata_only
@@ -31,12 +32,15 @@ class InformerCache:
         *,
         fail_on_missing_informer: bool = False,
         unsafe_disable_copy: bool = False,
+        decoded: Decoded | None = None,
         clock: Clock = REAL_CLOCK,
     ) -> None:
+        """`decoded` holds the objects that readers share; several caches may have one together. Default: its own."""
         self._scheme = scheme
         self._fail_on_missing_informer = fail_on_missing_informer
         self._unsafe_disable_copy = unsafe_disable_copy
         self._informers = Informers(rest, mapper, settings, clock)
+        self._decoded = decoded if decoded is not None else Decoded()
         self._readers: dict[SharedIndexInformer, CacheReader] = {}
 
     # Reads
@@ -100,7 +104,7 @@ class InformerCache:
     def _reader(self, entry: Entry) -> CacheReader:
         reader = self._readers.get(entry.informer)
         if reader is None:
-            reader = self._readers[entry.informer] = CacheReader(entry.informer)
+            reader = self._readers[entry.informer] = CacheReader(entry.informer, self._decoded)
         return reader
 
     # Informers

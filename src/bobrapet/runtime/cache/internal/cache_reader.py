@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from bobrapet.runtime.cache.errors import UnsupportedByCache
+from bobrapet.runtime.cache.internal.decoded import Decoded
 from bobrapet.runtime.client.object import ObjectKey, ObjectList
 from bobrapet.runtime.client.options import Fields, Labels
 from bobrapet.runtime.client.selectors import FieldSelector, LabelSelector
@@ -23,10 +23,6 @@ CONTINUE_NOT_SUPPORTED = "continue-not-supported"
 
 DECODE_AT_ONCE = 200
 """Objects decoded before the loop gets a turn: a few milliseconds."""
-
-SHARED_BYTES = 4 * 1024 * 1024
-"""JSON of the objects that are kept decoded. A model takes about ten times as much; a working set of 2,000 StepRuns
-fits, a history of finished ones need not."""
 
 
 def field_index_name(field: str) -> str:
@@ -54,10 +50,10 @@ def field_index(cls: type[T], extract: Callable[[T], Iterable[str]]) -> Callable
 class CacheReader:
     """Reads of one informer. Objects are decoded afresh for each caller unless he asks to share them."""
 
-    def __init__(self, informer: SharedIndexInformer) -> None:
+    def __init__(self, informer: SharedIndexInformer, decoded: Decoded | None = None) -> None:
+        """`decoded` holds what is shared; default: one for this kind alone."""
         self._informer = informer
-        self._shared: OrderedDict[tuple[ObjectKey, type[Any]], tuple[Record, Any]] = OrderedDict()
-        self._shared_bytes = 0
+        self._decoded = decoded if decoded is not None else Decoded()
 
     def get(self, cls: type[T], key: ObjectKey, *, share: bool = False) -> T:
         """Raises `NotFound`."""
@@ -113,24 +109,4 @@ class CacheReader:
         return [*(found or {}).values()]
 
     def _decode(self, cls: type[T], record: Record, share: bool) -> T:
-        if not share:
-            return record.decode(cls)
-        known = self._shared.get((record.key, cls))
-        if known is not None and known[0] is record:
-            self._shared.move_to_end((record.key, cls))
-            shared: T = known[1]
-            return shared
-        obj = record.decode(cls)
-        self._keep(record, cls, obj)
-        return obj
-
-    def _keep(self, record: Record, cls: type[Any], obj: Any) -> None:
-        """Keeps a decoded object for the next reader, and lets go of those that nobody has asked for longest."""
-        replaced = self._shared.pop((record.key, cls), None)
-        if replaced is not None:
-            self._shared_bytes -= len(replaced[0].body)
-        self._shared[record.key, cls] = record, obj
-        self._shared_bytes += len(record.body)
-        while self._shared_bytes > SHARED_BYTES and len(self._shared) > 1:
-            _, (oldest, _) = self._shared.popitem(last=False)
-            self._shared_bytes -= len(oldest.body)
+        return self._decoded.get(self._informer.gvk, cls, record) if share else record.decode(cls)
