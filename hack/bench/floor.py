@@ -218,8 +218,8 @@ class Operator:
             self._free.put_nowait(connection)
 
     async def _watch(self, plural: str, seen: Callable[[Object], None]) -> None:
-        """Shows everything that is there, and every change. An API server ends a watch that it had to wait for; the next
-        one begins with everything again."""
+        """Shows everything that is there, and every change. An API server ends a watch that it had to wait for; the
+        next one begins with everything again."""
         while True:
             connection = await self._connect()
             with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(connection):
