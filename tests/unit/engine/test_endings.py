@@ -460,3 +460,28 @@ def test_a_run_says_when_it_starts() -> None:
     world.reconcile()
     world.reconcile()
     assert world.events == [("Normal", "StoryRunStarted")]
+
+
+@pytest.mark.parametrize(
+    ("phase", "compensated"), [("Succeeded", "Skipped"), ("Canceled", "Skipped"), ("Failed", "Running")]
+)
+def test_a_stop_runs_compensations_only_when_the_run_is_to_fail(phase: str, compensated: str) -> None:
+    world = World(story(step("s: stop", with_={"phase": phase}), "b: needs s", compensations=["k"]))
+    world.reconcile()
+    assert world.states == {"s": "Succeeded", "b": "Skipped", "k": compensated}
+
+
+def test_a_stop_with_success_compensates_nothing_although_a_step_failed_before() -> None:
+    world = World(
+        story(
+            "a",
+            "x",
+            step("s: stop", needs=["a"]),
+            compensations=["k"],
+            policy={"retries": {"continueOnStepFailure": True}},
+        )
+    )
+    world.reconcile()
+    world.end("x", "Failed").reconcile()
+    world.end("a").reconcile()
+    assert (world.state("k"), world.phase) == ("Skipped/NotNeeded", "Succeeded/Completed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bobrapet.config.operator import OperatorConfig, parse
+from bobrapet.engine.run import plan
 from bobrapet.engine.scheduling import QueuePlace, admit
 from bobrapet.engine.snapshot import Occupancy, Rival
 from tests.unit.engine.world import MINUTE, SECOND, T0, World, step, story
@@ -24,6 +26,21 @@ def test_a_story_limit_holds_ready_steps_until_a_slot_is_free() -> None:
     world.at(5 * SECOND).end("a").reconcile()
     assert world.state("b") == "Running"
     assert world.run.status.step_states["b"].started_at == "2026-01-01T10:00:05.000Z"
+
+
+def test_b28_a_step_that_was_just_created_holds_its_slot_before_the_cache_shows_it() -> None:
+    world = World(story("a", "b", policy={"concurrency": 1}))
+    world.reconcile()
+    assert plan(replace(world.snapshot(), steps={}), world.now).starts == ()
+
+
+@pytest.mark.parametrize("phase", ["Paused", "Blocked"])
+def test_a_step_that_cannot_go_on_gives_its_slot_to_another(phase: str) -> None:
+    world = World(story("a", "b", policy={"concurrency": 1}))
+    world.reconcile()
+    world.patch(world.steps["r1-a"], {"status": {"phase": phase}})
+    world.reconcile()
+    assert set(world.steps) == {"r1-a", "r1-b"}
 
 
 def test_a_queued_step_keeps_since_when_it_waits() -> None:
