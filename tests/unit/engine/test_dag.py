@@ -462,3 +462,23 @@ def test_an_output_that_is_gone_for_good_fails_its_reader_instead_of_hanging_it(
     world.patch(world.run, {"status": {"gates": {"g": {"state": "Approved"}}}})
     world.reconcile()
     assert world.phase == "Failed/OutputResolutionFailed"
+
+
+def test_a_correlation_id_goes_from_the_run_to_everything_that_it_starts() -> None:
+    child = step("e: executeStory", with_={"storyRef": {"name": "child"}})
+    world = World(story("a", child, name="s"))
+    world.stories["wf/child"] = story("x", name="child")
+    world.patch(world.run, {"metadata": {"annotations": {"bubustack.io/correlation-id": " Order 17/EU "}}})
+    world.reconcile()
+    world.reconcile("r1-e")
+    assert world.run.metadata.labels["bubustack.io/correlation-id"] == "order-17-eu"
+    for started in (world.steps["r1-a"], world.runs["r1-e"], world.steps["r1-e-x"]):
+        assert started.metadata.annotations["bubustack.io/correlation-id"] == "Order 17/EU"
+        assert started.metadata.labels["bubustack.io/correlation-id"] == "order-17-eu"
+
+
+def test_without_a_correlation_id_nothing_bears_one() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    assert "bubustack.io/correlation-id" not in world.run.metadata.labels
+    assert "bubustack.io/correlation-id" not in world.steps["r1-a"].metadata.labels
