@@ -125,7 +125,8 @@ class Plane:
 
 @contextmanager
 def control_plane(bench: Path, folder: Path) -> Iterator[Plane]:
-    """Starts everything in `folder`, which must exist, and ends it."""
+    """Starts everything in `folder`, which must exist, and ends it, on SIGTERM too: its programs are nobody's children."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     node = folder / "node"
     subprocess.run(["go", "build", "-buildvcs=false", "-o", node, "."], cwd=bench / "node", check=True)
     audit = folder / "audit.log"
