@@ -125,7 +125,7 @@ class Plane:
 
 @contextmanager
 def control_plane(bench: Path, folder: Path) -> Iterator[Plane]:
-    """Starts everything in `folder`, which must exist, and ends it, on SIGTERM too: its programs are nobody's children."""
+    """Starts everything in `folder`, which must exist, and ends it: on SIGTERM too, since its programs are orphans."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     node = folder / "node"
     subprocess.run(["go", "build", "-buildvcs=false", "-o", node, "."], cwd=bench / "node", check=True)
