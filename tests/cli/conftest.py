@@ -53,12 +53,12 @@ class Terminal:
         )
         return Finished(process.returncode, process.stdout, process.stderr)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts the command; its stderr is read by the test."""
+    def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Starts the command; its stderr is read by the test, or is a terminal of the test's."""
         return subprocess.Popen(
             worlds.bobrapet(*arguments),
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env=self.environment,
             cwd=worlds.ROOT,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import select
+import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -293,6 +297,60 @@ def test_a_second_ctrl_c_kills_everything(terminal: Terminal, write: Write, pids
     process.communicate(timeout=60)
     assert process.returncode == 130
     wait_dead(components)
+
+
+def test_a_second_ctrl_c_leaves_a_terminal_with_its_cursor(terminal: Terminal, write: Write, pids: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = terminal.start("run", str(hanging(write, pids)), *IMAGES, stderr=theirs)
+    os.close(theirs)
+    components = handles(process, pids)
+    drawn = b""
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        for awaited in (b"Running", b"once more"):
+            while awaited not in drawn:
+                drawn += screen.read(65536)
+            process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # how Linux says that nobody has the other end any more
+            while more := screen.read(65536):
+                drawn += more
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
+    wait_dead(components)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "identity.json").write_text('{"ca": "'), r"identity\.json is damaged"),
+        (lambda folder: overwrite(folder / "store/store.db", 20_000), r"store\.db is damaged"),
+        (lambda folder: replace_by_file(folder / "store"), r"data dir: .*store: "),
+    ],
+    ids=["identity", "objects", "no-folder"],
+)
+def test_a_damaged_data_dir_is_told_and_left_alone(
+    terminal: Terminal, write: Write, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    quick, folder = str(write(story("s", "default", step("a", "silent")))), tmp_path / "state"
+    assert terminal.run("run", quick, *IMAGES, "--data-dir", str(folder)).code == 0
+    damage(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "store"}
+    ended = terminal.run("run", quick, *IMAGES, "--data-dir", str(folder))
+    assert ended.code == 2
+    assert re.search(message, ended.stderr)
+    assert "Traceback" not in ended.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def overwrite(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\x5a" * 8000)
+
+
+def replace_by_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.touch()
 
 
 def test_no_component_survives_a_killed_run_and_its_files_go_at_the_next_start(

@@ -84,6 +84,8 @@ def _existing(data_dir: str) -> Path:
     folder = Path(data_dir).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError as error:
+        raise UsageError(f"--data-dir {data_dir}: is no folder") from error
     except OSError as error:
         raise UsageError(f"--data-dir {data_dir}: {error.strerror}") from error
     return folder

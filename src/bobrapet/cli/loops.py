@@ -26,8 +26,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(coroutine)
-    except (ControllerRuntimeError, ServerError, StoreError, NodeError, OSError) as error:
+    except (ControllerRuntimeError, ServerError, StoreError, NodeError) as error:
         raise CliError(str(error)) from error
+    except OSError as error:
+        raise CliError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -100,7 +100,9 @@ def run(
     data_dir: Annotated[
         str | None, typer.Option(metavar="DIR", help="Keep the state here. Default: temporary, gone afterwards.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also tell how long starting took.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Also show what the control plane does, and how long starting took.")
+    ] = False,
     approve: Annotated[
         list[str] | None,
         typer.Option("--approve", metavar="STEP[=WHY]", help="Approve a gate as soon as the run reaches it."),

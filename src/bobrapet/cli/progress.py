@@ -82,6 +82,12 @@ def open_display(now: Callable[[], datetime], stream: IO[str] | None = None) -> 
     return PlainLines(now, stream)
 
 
+def restore_terminal(descriptor: int = 2) -> None:
+    """Shows the cursor again, for an end that lets no display be closed."""
+    if os.isatty(descriptor):
+        os.write(descriptor, b"\x1b[?25h\n")
+
+
 class LiveTree:
     """Redraws in place, ten times a second, so that elapsed times move."""
 

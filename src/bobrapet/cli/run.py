@@ -24,7 +24,7 @@ from bobrapet.cli.errors import EXIT_INTERRUPTED, EXIT_TIMEOUT, EXIT_USAGE, Mani
 from bobrapet.cli.loops import on_signals
 from bobrapet.cli.loops import run as run_in_loop
 from bobrapet.cli.manifests import Manifest, load
-from bobrapet.cli.progress import open_display
+from bobrapet.cli.progress import open_display, restore_terminal
 from bobrapet.cli.state import temporary_folder
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.client.patch import raw_patch
@@ -246,6 +246,8 @@ def _folder(data_dir: str | None) -> Iterator[Path]:
     folder = Path(data_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"--data-dir {data_dir}: is no folder") from error
     except OSError as error:
         raise UsageError(f"--data-dir {data_dir}: {error.strerror}") from error
     yield folder
@@ -253,6 +255,7 @@ def _folder(data_dir: str | None) -> Iterator[Path]:
 
 def _kill(folder: Path, *, temporary: bool) -> None:
     """Ends this process without farewell; the components' supervisors notice and end them."""
+    restore_terminal()
     if temporary:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(EXIT_INTERRUPTED)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from bobrapet.api import KINDS
 from bobrapet.api.crds import crd_manifests
 from bobrapet.cli.errors import CliError, UsageError
 from bobrapet.config.operator import OperatorConfig
-from bobrapet.local.apiserver import ApiServer, PortTaken
+from bobrapet.local.apiserver import AddressUnusable, ApiServer, IdentityDamaged
 from bobrapet.local.apiserver import Options as ServerOptions
 from bobrapet.local.node.errors import InvalidImageCommand
 from bobrapet.local.node.images import ImageResolver, parse_override
 from bobrapet.local.node.node import Node, NodeOptions
-from bobrapet.local.store import StoreInUse
+from bobrapet.local.store import StoreDamaged, StoreInUse
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.client.object import Unstructured
@@ -104,7 +105,7 @@ async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
     """Starts everything, and stops it in the opposite order: nothing is left behind, whatever happens inside.
 
     Raises:
-        UsageError: the port or the data dir is in use by somebody else.
+        UsageError: the address or the data dir cannot be used: in use by somebody else, read-only, damaged.
     """
     from bobrapet import manager as operators
     from bobrapet.local.controllers import controllers
@@ -115,8 +116,14 @@ async def control_plane(options: StackOptions) -> AsyncIterator[Stack]:
         )
         try:
             await server.start()
-        except (PortTaken, StoreInUse) as error:
+        except (AddressUnusable, IdentityDamaged, StoreInUse, StoreDamaged) as error:
             raise UsageError(str(error)) from error
+        except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise UsageError(f"data dir: {error.filename}: {error.strerror}") from error
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            raise UsageError(f"data dir: {error.filename}: {error.strerror}") from error
         stack.push_async_callback(server.stop)
 
         config = RestConfig(host=server.url, ca_data=server.ca_pem.encode(), token=server.admin_token)

@@ -1,7 +1,17 @@
 """A Kubernetes-compatible API server for one machine: kubectl, our manager and any Kubernetes client can use it."""
 
-from bobrapet.local.apiserver.errors import ApiError, PortTaken, ServerError
+from bobrapet.local.apiserver.errors import AddressUnusable, ApiError, IdentityDamaged, PortTaken, ServerError
 from bobrapet.local.apiserver.server import ApiServer, Options, kubeconfig
 from bobrapet.local.apiserver.subresources import LogSource
 
-__all__ = ["ApiError", "ApiServer", "LogSource", "Options", "PortTaken", "ServerError", "kubeconfig"]
+__all__ = [
+    "AddressUnusable",
+    "ApiError",
+    "ApiServer",
+    "IdentityDamaged",
+    "LogSource",
+    "Options",
+    "PortTaken",
+    "ServerError",
+    "kubeconfig",
+]

@@ -16,8 +16,16 @@ class ServerError(Exception):
     """Root of what keeps the server from starting."""
 
 
-class PortTaken(ServerError):
+class AddressUnusable(ServerError):
+    """Nobody can listen there on this machine."""
+
+
+class PortTaken(AddressUnusable):
     """The port of the data directory (or the asked one) belongs to someone else now."""
+
+
+class IdentityDamaged(ServerError):
+    """The file that makes a restarted server the same one to its clients cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

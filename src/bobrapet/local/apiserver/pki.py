@@ -10,8 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bobrapet.runtime.certificates import Authority, KeyPair, Validity, key_pem, new_key
-from bobrapet.runtime.certificates import load_key as _load_key
+from bobrapet.runtime.certificates import Authority, KeyPair, Validity, key_pem, load_key, new_key
 
 _LIFETIME = timedelta(days=3650)
 _NAMES = (
@@ -59,9 +58,11 @@ def create(host: str, now: datetime) -> Pki:
     return Pki(ca.certificate.decode(), ca.key.decode(), pair.certificate.decode(), pair.key.decode(), new_key())
 
 
-def load_key(pem: str) -> ec.EllipticCurvePrivateKey:
-    """A key as it is kept on disk. Raises ValueError."""
-    return _load_key(pem.encode())
+def load(ca: str, ca_key: str, certificate: str, key: str, token_key: str) -> Pki:
+    """What was kept on disk, all PEM. Raises ValueError for what cannot be used, TypeError for what is no text."""
+    for pair in (KeyPair(ca.encode(), ca_key.encode()), KeyPair(certificate.encode(), key.encode())):
+        Authority.load(pair)  # parses both; a serving certificate signs nothing
+    return Pki(ca, ca_key, certificate, key, load_key(token_key.encode()))
 
 
 def _serving(authority: Authority, host: str, now: datetime) -> KeyPair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import secrets
@@ -24,7 +25,7 @@ from bobrapet.local.apiserver.admission import Chain, NamespaceLifecycle, PodAcc
 from bobrapet.local.apiserver.api import Api
 from bobrapet.local.apiserver.authorization import AllowAuthenticated, Attributes, Authorizer, check
 from bobrapet.local.apiserver.collector import Collector
-from bobrapet.local.apiserver.errors import PortTaken
+from bobrapet.local.apiserver.errors import AddressUnusable, IdentityDamaged, PortTaken
 from bobrapet.local.apiserver.expiry import EventExpiry
 from bobrapet.local.apiserver.http import Front, Request, Response, json_response
 from bobrapet.local.apiserver.kinds import builtin_resources
@@ -129,7 +130,7 @@ class ApiServer:
         return self._require().admin_token
 
     async def start(self) -> None:
-        """Opens the store and listens. Raises `StoreInUse`, `StoreError`, `PortTaken`."""
+        """Opens the store and listens. Raises `StoreError`, `IdentityDamaged`, `AddressUnusable`."""
         options = self._options
         self._store.open()
         try:
@@ -261,9 +262,15 @@ class _Identity:
         if path is None or not path.exists():
             keys = pki.create(options.host, options.now())
             return cls(keys, secrets.token_urlsafe(32), options.host, 0)
-        given = json.loads(path.read_text())
-        keys = pki.Pki(given["ca"], given["caKey"], given["certificate"], given["key"], pki.load_key(given["tokenKey"]))
-        identity = cls(keys, given["adminToken"], given["host"], given["port"], saved=True)
+        try:
+            given = json.loads(path.read_text())
+            keys = pki.load(given["ca"], given["caKey"], given["certificate"], given["key"], given["tokenKey"])
+            identity = cls(keys, str(given["adminToken"]), str(given["host"]), int(given["port"]), saved=True)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise IdentityDamaged(
+                f"{path} is damaged ({type(error).__name__}: {error}); put a copy in its place, or move it away: the "
+                "server then makes new keys and tokens"
+            ) from error
         if identity.host != options.host:
             identity.pki = keys.serving(options.host, options.now())
             identity.host, identity.saved = options.host, False
@@ -310,6 +317,7 @@ def kubeconfig(url: str, ca_pem: str, token: str, namespace: str = "default") ->
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    """Listens. Raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -319,7 +327,9 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.listen(1024)
     except OSError as error:
         bound.close()
-        raise PortTaken(
-            f"port {port} of {host} is taken ({error.strerror}); stop whoever has it or choose another"
-        ) from error
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} of {host} is taken ({error.strerror}); stop whoever has it or choose another"
+            ) from error
+        raise AddressUnusable(f"nobody can listen on {host}, port {port}: {error.strerror}") from error
     return bound

@@ -120,8 +120,8 @@ class Node:
         self._config = config
         self._client = RestClient(config)
         self._api = NodeApi(self._client)
-        self._groups = ControlGroups(cgroups.find())
-        self._launcher = Launcher(groups=self._groups.folders)
+        self._groups = ControlGroups({})
+        self._launcher = Launcher()
         self._events = EventRecorder(self._api, options.name, options.clock)
         self._machine = Machine(options.name, str(os.cpu_count() or 1), str(_memory_bytes()), options.address)
         self._pods: dict[str, _Pod] = {}
@@ -142,6 +142,8 @@ class Node:
         options = self.options
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)  # below it are Secrets
+        self._groups = ControlGroups(cgroups.find())
+        self._launcher = Launcher(groups=self._groups.folders)  # which takes them away, whatever follows
         self._services = Services(
             api=self._api,
             config=self._config,

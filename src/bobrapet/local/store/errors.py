@@ -5,6 +5,7 @@ StoreError
 ├── ObjectTooLarge      more bytes than one object may have
 ├── HistoryExpired      a watch wants to resume from before the kept history
 ├── StoreInUse          another process holds the data directory
+├── StoreDamaged        what is kept there cannot be read
 └── StoreUnavailable    the log did not take the write; nothing was changed
     └── StoreFull       because the disk is full
 """
@@ -40,6 +41,10 @@ class ObjectTooLarge(StoreError):
 
 class StoreInUse(StoreError):
     """Another process holds the data directory."""
+
+
+class StoreDamaged(StoreError):
+    """What is kept on the disk is no store, or one that something else has written into."""
 
 
 class StoreUnavailable(StoreError):

@@ -11,10 +11,11 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bobrapet.local.store.errors import StoreError, StoreFull, StoreUnavailable
+from bobrapet.local.store.errors import StoreDamaged, StoreError, StoreFull, StoreUnavailable
 
 FORMAT = 1
 _SCHEMA = """
@@ -52,13 +53,15 @@ class Log:
         self._db = self._open(durable)
 
     def load(self) -> Iterator[tuple[str, str, str, int, bytes]]:
-        """Every object: resource, namespace, name, revision, data. Only before `start`."""
-        yield from self._db.execute("SELECT resource, namespace, name, revision, data FROM objects")
+        """Every object: resource, namespace, name, revision, data. Only before `start`. Raises StoreDamaged."""
+        with self._readable():
+            yield from self._db.execute("SELECT resource, namespace, name, revision, data FROM objects")
 
     def revision(self) -> int:
-        """The highest revision ever committed."""
-        row = self._db.execute("SELECT value FROM counters WHERE name = 'revision'").fetchone()
-        return int(row[0]) if row else 0
+        """The highest revision ever committed. Raises StoreDamaged."""
+        with self._readable():
+            row = self._db.execute("SELECT value FROM counters WHERE name = 'revision'").fetchone()
+            return int(row[0]) if row else 0
 
     def start(self) -> None:
         """Starts the writer; from now on the connection is the writer's."""
@@ -93,10 +96,23 @@ class Log:
         except sqlite3.OperationalError as error:
             raise _translate(error) from error
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"{self._path} is not a store of bobrapet ({error}); move it away to start afresh"
-            ) from error
+            raise self._damaged(error) from error
         return db
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise _translate(error) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.Error) -> StoreDamaged:
+        return StoreDamaged(
+            f"{self._path} is damaged, or not a store of bobrapet ({error}); put a copy in its place, or move it away "
+            "to start afresh"
+        )
 
     def _write(self) -> None:
         stop = False

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bobrapet.local.store.errors import ObjectTooLarge, RevisionConflict, StoreInUse, StoreUnavailable
+from bobrapet.local.store.errors import ObjectTooLarge, RevisionConflict, StoreDamaged, StoreInUse, StoreUnavailable
 from bobrapet.local.store.feed import Change, ChangeType, Feed
 from bobrapet.local.store.log import Entry, Log
 
@@ -246,11 +246,19 @@ class Store:
 
     def _load(self, path: Path) -> None:
         log = Log(path, self._from_writer, durable=self._durable)
-        self._revision = log.revision()
-        for resource, namespace, name, revision, data in log.load():
-            key = Key(resource, namespace, name)
-            record = Record(key, revision, data, _decode_head(data).metadata.labels)
-            self._objects.setdefault(resource, {})[(namespace, name)] = record
+        try:
+            self._revision = log.revision()
+            for resource, namespace, name, revision, data in log.load():
+                key = Key(resource, namespace, name)
+                try:
+                    labels = _decode_head(data).metadata.labels
+                except msgspec.MsgspecError as error:
+                    raise StoreDamaged(f"{path} is damaged: {resource} {namespace}/{name}: {error}") from error
+                record = Record(key, revision, data, labels)
+                self._objects.setdefault(resource, {})[(namespace, name)] = record
+        except BaseException:
+            log.close()
+            raise
         log.start()
         self._log = log
 

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bobrapet.local.apiserver import ApiError, ApiServer, Options, PortTaken
+from bobrapet.local.apiserver import AddressUnusable, ApiError, ApiServer, IdentityDamaged, Options, PortTaken
 from bobrapet.local.store import StoreInUse
 from tests.unit.local.apiserver.builders import CONFIGMAPS, CRDS, PODS, WIDGETS, configmap, crd, pod, widget
 from tests.unit.local.apiserver.conftest import Client, client_session
@@ -61,6 +61,30 @@ async def test_a_port_that_was_taken_meanwhile_has_an_error_of_its_own(tmp_path:
     again = ApiServer(Options(data_dir=tmp_path))
     await again.start()
     await again.stop()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"ca": 1, "caKey": ""}'])
+async def test_a_damaged_identity_is_named_and_replaced_by_nothing(tmp_path: Path, content: str) -> None:
+    server = ApiServer(Options(data_dir=tmp_path))
+    await server.start()
+    await server.stop()
+    kept = (tmp_path / "identity.json").read_text()
+    (tmp_path / "identity.json").write_text(content)
+    with pytest.raises(IdentityDamaged, match=r"identity\.json is damaged"):
+        await ApiServer(Options(data_dir=tmp_path)).start()
+    assert (tmp_path / "identity.json").read_text() == content
+    (tmp_path / "identity.json").write_text(kept)
+    again = ApiServer(Options(data_dir=tmp_path))
+    await again.start()
+    assert again.admin_token == server.admin_token
+    await again.stop()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+async def test_an_address_that_is_none_of_this_machine_is_not_called_taken(host: str) -> None:
+    with pytest.raises(AddressUnusable, match=f"nobody can listen on {host}") as raised:
+        await ApiServer(Options(host=host)).start()
+    assert not isinstance(raised.value, PortTaken)
 
 
 async def test_two_servers_cannot_share_a_data_dir(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from bobrapet.local.store import (
     ObjectTooLarge,
     RevisionConflict,
     Store,
+    StoreDamaged,
     StoreError,
     StoreInUse,
 )
@@ -185,6 +186,25 @@ async def test_watches_from_before_a_restart_have_to_start_over(tmp_path: Path) 
     with pytest.raises(HistoryExpired):
         again.feed("things").since(first.revision)
     assert again.feed("things").since(again.revision) == []
+    await again.close()
+
+
+async def test_a_store_that_something_wrote_into_says_so_and_is_left_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open()
+    for number in range(200):
+        await store.put(Key("things", "ns", f"n{number}"), obj(text="x" * 500), expected=0)
+    await store.close()
+    file = tmp_path / "store.db"
+    whole = file.read_bytes()
+    for at in range(4096, len(whole) - 4096, 8192):
+        file.write_bytes(whole[:at] + b"\x5a" * 4096 + whole[at + 4096 :])
+        with pytest.raises(StoreDamaged, match=r"store\.db is damaged"):
+            Store(tmp_path).open()
+    file.write_bytes(whole)
+    again = Store(tmp_path)
+    again.open()
+    assert again.get(Key("things", "ns", "n199")) is not None
     await again.close()
 
 

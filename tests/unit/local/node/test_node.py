@@ -561,6 +561,17 @@ async def test_a_container_beyond_its_limit_of_memory_is_oom_killed(cluster: Clu
     assert not existing(cluster.node._groups.folders)
 
 
+async def test_a_node_that_cannot_start_leaves_no_control_group(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "pods").touch()
+    node = Node(cluster.config, NodeOptions(data_dir=folder, name="other"))
+    with pytest.raises(FileExistsError):
+        await node.start()
+    assert not existing(node._groups.folders)
+    await node._client.close()
+
+
 async def test_limits_that_cannot_be_applied_are_a_warning_of_the_node(cluster: Cluster) -> None:
     assert cluster.node is not None
     cluster.node._groups._bases.clear()
