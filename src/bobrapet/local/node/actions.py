@@ -1,4 +1,4 @@
-"""What a probe checks and what a lifecycle hook does: run a command in the container, ask over HTTP, open a connection.
+"""What a probe checks and what a lifecycle hook does: run a command in the container, ask over HTTP or gRPC, connect.
 
 Each answers why it failed, or "". Nothing here decides what follows from that.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from . import grpchealth
 from .processes import Command, Launcher
 
 Action = Mapping[str, Any]
@@ -33,17 +34,19 @@ class Actor:
         """Does it once; why it failed, or ""."""
         try:
             async with asyncio.timeout(timeout):
-                return await self._act(action)
+                return await self._act(action, timeout)
         except TimeoutError:
             return f"timed out after {timeout:g}s"
 
-    async def _act(self, action: Action) -> str:
+    async def _act(self, action: Action, timeout: float | None) -> str:
         if (given := action.get("exec")) is not None:
             return await self._execute(given.get("command") or ())
         if (given := action.get("httpGet")) is not None:
             return await self._get(given)
         if (given := action.get("tcpSocket")) is not None:
             return await self._connect(given)
+        if (given := action.get("grpc")) is not None:
+            return await grpchealth.check(f"{self._host}:{given.get('port')}", str(given.get("service") or ""), timeout)
         if (given := action.get("sleep")) is not None:
             await asyncio.sleep(float(given.get("seconds") or 0))
             return ""

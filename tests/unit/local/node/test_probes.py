@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from bobrapet.local.node import grpchealth
 from bobrapet.local.node.actions import Actor
 from bobrapet.local.node.probes import Probe, Prober, probes_of
 from bobrapet.local.node.processes import Command, Launcher
@@ -157,4 +158,55 @@ async def test_a_named_port_is_that_of_the_container(actor: Actor) -> None:
 
 
 async def test_what_this_node_cannot_do_is_said(actor: Actor) -> None:
-    assert await actor.act({"grpc": {"port": 1}}) == "a grpc action is not offered by this node"
+    assert await actor.act({"smoke": {"port": 1}}) == "a smoke action is not offered by this node"
+
+
+HEALTH = {"": b"\x08\x01", "good": b"\x08\x01", "bad": b"\x08\x02", "x" * 200: b"\x08\x01", "unsure": b""}
+
+
+@pytest.fixture
+def health() -> Iterator[int]:
+    """The port of a gRPC server that answers for the services of HEALTH as the health protocol wants it."""
+    grpc = pytest.importorskip("grpc")
+    from concurrent.futures import ThreadPoolExecutor
+
+    def check(request: bytes, context: Any) -> bytes:
+        name = request[request.index(b"\x01", 2) + 1 if len(request) > 129 else 2 :].decode()
+        if name not in HEALTH:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no {name}")
+        return HEALTH[name]
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    handler = grpc.method_handlers_generic_handler(
+        "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    )
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("service", "answer"),
+    [
+        ("", ""),
+        ("good", ""),
+        ("x" * 200, ""),
+        ("bad", 'service unhealthy (responded with "NOT_SERVING")'),
+        ("unsure", 'service unhealthy (responded with "UNKNOWN")'),
+        ("absent", "error: health rpc failed: NOT_FOUND: no absent"),
+    ],
+)
+async def test_a_grpc_probe_asks_the_health_protocol(health: int, service: str, answer: str) -> None:
+    assert await grpchealth.check(f"127.0.0.1:{health}", service, 60) == answer
+
+
+async def test_a_grpc_probe_of_nobody_says_that_it_could_not_connect(actor: Actor) -> None:
+    pytest.importorskip("grpc")
+    told = await actor.act({"grpc": {"port": 1, "service": None}}, 60)
+    assert told.startswith('error: failed to connect service "127.0.0.1:1"')
+
+
+async def test_a_grpc_probe_without_the_library_says_what_to_install() -> None:
+    assert "pip install grpcio" in await grpchealth.check("127.0.0.1:1", "", 1, library="no_such_library")
