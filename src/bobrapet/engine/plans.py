@@ -180,7 +180,7 @@ class StepPlan:
     `StepSnapshot.step`, and `job` or `job_confirmed_absent`, and plan again. Nothing else is set."""
 
     confirm_references: bool = False
-    """The step would fail for want of something that the cache does not show: read Story, Engram and EngramTemplate
+    """The step would fail for what the cache shows, or does not show: read Story, Engram, EngramTemplate and grants
     from the API server, set them and `StepSnapshot.references_confirmed`, and plan again. Nothing else is set."""
 
     load: tuple[Mapping[str, Any], ...] = ()

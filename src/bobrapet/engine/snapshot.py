@@ -113,7 +113,8 @@ class StepSnapshot:
     job_confirmed_absent: bool = False
     """Whether an authoritative read just found no such Job (asked for by `StepPlan.confirm_job`)."""
     references_confirmed: bool = False
-    """Whether Story, Engram and EngramTemplate were just read from the API server (`StepPlan.confirm_references`)."""
+    """Whether Story, Engram, EngramTemplate and grants were just read from the API server
+    (`StepPlan.confirm_references`)."""
     pods: Sequence[Mapping[str, Any]] = ()
     """Pods with the label `bubustack.io/steprun` of this StepRun, of any attempt, as JSON objects."""
     grants: Sequence[ReferenceGrant] = ()

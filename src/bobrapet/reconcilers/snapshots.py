@@ -97,9 +97,12 @@ async def step_snapshot(operator: Operator, step: StepRun) -> StepSnapshot:
 
 
 async def with_confirmed_references(operator: Operator, snapshot: StepSnapshot) -> StepSnapshot:
-    """The snapshot with Story, Engram and EngramTemplate as the API server has them."""
+    """The snapshot with Story, Engram, EngramTemplate and grants as the API server has them."""
     story, engram, template = await _definitions(operator.live, snapshot.step, snapshot.run)
-    return dataclasses.replace(snapshot, story=story, engram=engram, template=template, references_confirmed=True)
+    grants = await reference_grants(operator, operator.live)
+    return dataclasses.replace(
+        snapshot, story=story, engram=engram, template=template, grants=grants, references_confirmed=True
+    )
 
 
 async def _definitions(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bobrapet.api import ReferenceGrant
 from bobrapet.engine.reasons import Retries, Runs
 from bobrapet.engine.steprun import too_large
 from tests.unit.engine.world import MINUTE, SECOND, T0, World, engram, step, story, template
@@ -562,6 +563,32 @@ def test_a_missing_reference_fails_the_step_only_after_an_authoritative_look(kin
     getattr(world, kind).clear()
     world.reconcile_step("a")
     assert world.final("a") == "Failed"
+
+
+@pytest.mark.parametrize("older", ["engram", "grants"])
+def test_what_an_old_copy_forbids_fails_no_step(older: str) -> None:
+    from bobrapet.engine.steprun import plan
+
+    abroad = step("a", ref={"name": "worker", "namespace": "lib"})
+    world = World(story(abroad), engram_=engram(namespace="lib"), config={"references.cross-namespace-policy": "grant"})
+    grant = {
+        "metadata": {"name": "g", "namespace": "lib"},
+        "spec": {
+            "from": [{"group": "bubustack.io", "kind": "Story", "namespace": "wf"}],
+            "to": [{"group": "bubustack.io", "kind": "Engram"}],
+        },
+    }
+    world.grants.append(ReferenceGrant.model_validate(grant))
+    world.reconcile()
+    newest = world.step_snapshot("a")
+    assert plan(newest, world.now).start is not None
+    copies: dict[str, Any] = {"engram": engram(namespace="lib", mode="deployment"), "grants": []}
+    old = replace(newest, **{older: copies[older]})
+    asked = plan(old, world.now)
+    assert (asked.confirm_references, asked.writes) == (True, 0)
+    refused = plan(replace(old, references_confirmed=True), world.now).status
+    assert refused is not None
+    assert refused["status"]["phase"] == "Failed"
 
 
 def test_a_step_that_its_story_does_not_have_fails_only_after_an_authoritative_look() -> None:

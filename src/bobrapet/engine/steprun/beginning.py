@@ -52,7 +52,7 @@ class Beginning(StepPass):
             return self._wait_for_pod(busy[0])
         snapshot = self._snapshot
         if (refused := references.refused(snapshot)) is not None:
-            return self.fail(*refused)
+            return self._refuse(*refused)
         if snapshot.engram is None:
             return self._blocked("ReferenceNotFound", "Engram", references.engram_name(self._step))
         if snapshot.template is None:
@@ -63,17 +63,15 @@ class Beginning(StepPass):
             return self._wait(WaitsForReference("Story", snapshot.run.spec.story_ref.name))
         for_others = materialize.is_materialize(self._step)
         if self._definition is None and not for_others:
-            if not snapshot.references_confirmed:
-                return StepPlan(confirm_references=True)  # the StepRun may be newer than the Story in the cache
-            return self.fail(
+            return self._refuse(
                 "InvalidConfiguration",
                 f'Story "{snapshot.story.metadata.name}" has no step "{self._step.spec.step_id}" any more',
             )
         if self._policy.problems:
-            return self.fail("InvalidConfiguration", "; ".join(self._policy.problems))
+            return self._refuse("InvalidConfiguration", "; ".join(self._policy.problems))
         mode = snapshot.engram.spec.mode or references.default_mode(snapshot.template.spec.supported_modes)
         if mode is not WorkloadMode.JOB:
-            return self.fail(
+            return self._refuse(
                 "InvalidConfiguration",
                 f'Engram "{snapshot.engram.metadata.name}" has mode {mode.value}; a batch step needs mode job',
             )
@@ -98,6 +96,13 @@ class Beginning(StepPass):
                 return self._reuse_or_run(resolved, restart=restart)
             case other:
                 assert_never(other)
+
+    def _refuse(self, reason: str, message: str) -> StepPlan:
+        """Fails the step for what the objects that it names say, when the newest ones say so: the StepRun may be newer
+        than those in the cache."""
+        if not self._snapshot.references_confirmed:
+            return StepPlan(confirm_references=True)
+        return self.fail(reason, message)
 
     def _resolved(self) -> inputs.Resolved | inputs.Waiting | inputs.Load | inputs.Materialize | inputs.Fault:
         assert self._definition is not None
