@@ -278,9 +278,10 @@ class ControllerManager:
         late: list[str] = []
         for group in (groups.others, groups.leader_election, groups.caches, groups.webhooks, groups.http_servers):
             late += [f"{group.name}: {name}" for name in await group.stop_and_wait(deadline)]
+            if group is groups.leader_election and self._election is not None:
+                # Nothing that needs the lease is left; whoever waits for it need not wait for our servers too.
+                await self._election.stop(deadline)
         late += [f"warmup: {name}" for name in await warmup]
-        if self._election is not None:
-            await self._election.stop(deadline)
         await self._cluster.recorders.stop(deadline)
         await self._cluster.close()
         if late and timeout != 0:
