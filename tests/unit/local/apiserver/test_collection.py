@@ -15,7 +15,7 @@ async def gone(api: Client, path: str, name: str) -> None:
     if not listed["items"]:
         return
     version = listed["metadata"]["resourceVersion"]
-    async for event in api.watch(path, fieldSelector=select, resourceVersion=version, timeoutSeconds=5):
+    async for event in api.watch(path, fieldSelector=select, resourceVersion=version, timeoutSeconds=90):
         if event["type"] == "DELETED":
             return
     raise AssertionError(f"{path}/{name} is still there")
@@ -23,7 +23,7 @@ async def gone(api: Client, path: str, name: str) -> None:
 
 async def changed(api: Client, path: str, name: str, key: str) -> Any:
     """The object once its metadata has no `key`."""
-    async for event in api.watch(path, fieldSelector=f"metadata.name={name}", timeoutSeconds=5):
+    async for event in api.watch(path, fieldSelector=f"metadata.name={name}", timeoutSeconds=90):
         if key not in event["object"]["metadata"]:
             return event["object"]
     raise AssertionError(f"{path}/{name} still has {key}")

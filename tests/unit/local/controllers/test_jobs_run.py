@@ -91,7 +91,7 @@ async def test_a_job_whose_process_fails_has_one_failed_pod_with_the_exit_code(c
 
 
 async def test_a_job_past_its_deadline_kills_its_process_and_fails(cluster: Cluster) -> None:
-    await cluster.job("trap '' TERM; while :; do sleep 0.05; done", activeDeadlineSeconds=1)
+    await cluster.job("trap '' TERM; while :; do sleep 0.05; done", activeDeadlineSeconds=3)
     job = await cluster.ended()
     assert conditions(job)["Failed"] == "DeadlineExceeded"
     assert job["status"]["failed"] == 1

@@ -244,7 +244,7 @@ async def test_a_sidecar_serves_the_others_and_ends_with_them(cluster: Cluster) 
     sidecar = container(
         "sidecar",
         "sh:1",
-        args=["touch $BUBU_POD_ROOT/w/ready; trap 'exit 0' TERM; while :; do sleep 0.05; done"],
+        args=["trap 'exit 0' TERM; touch $BUBU_POD_ROOT/w/ready; while :; do sleep 0.05; done"],
         volumeMounts=mounts,
         restartPolicy="Always",
     )
@@ -460,14 +460,17 @@ async def test_a_volume_that_cannot_be_mounted_is_told_and_found_below_the_root(
 
 
 async def test_a_container_that_fails_its_liveness_probe_is_started_again(cluster: Cluster) -> None:
-    probe = {"exec": {"command": ["sh", "-c", "echo sick; exit 1"]}, "periodSeconds": 1, "failureThreshold": 1}
-    main = container(image="sh:1", args=["trap 'exit 9' TERM; while :; do sleep 0.05; done"], livenessProbe=probe)
+    # It asks only once the container listens to signals, however slow the machine is.
+    check = "until test -e $TMPDIR/listens; do sleep 0.05; done; echo sick; exit 1"
+    probe = {"exec": {"command": ["sh", "-c", check]}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 90}
+    code = "rm -f $TMPDIR/listens; trap 'exit 9' TERM; touch $TMPDIR/listens; while :; do sleep 0.05; done"
+    main = container(image="sh:1", args=[code], livenessProbe=probe)
     await cluster.create(main, restartPolicy="Always")
     pod = await cluster.until(lambda pod: restarts(pod) >= 1 and "running" in states(pod).get("engram", {}))
     assert pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 9
-    reasons = {event["reason"]: event["message"] for event in (await cluster.request("GET", "events"))["items"]}
-    assert reasons["Unhealthy"] == "Liveness probe failed: sick"
-    assert reasons["Killing"] == "Container engram failed liveness probe, will be restarted"
+    (unhealthy,), (killing,) = await events(cluster, "Unhealthy"), await events(cluster, "Killing")
+    assert unhealthy["message"] == "Liveness probe failed: sick"
+    assert killing["message"] == "Container engram failed liveness probe, will be restarted"
     await cluster.delete(grace=0)
 
 
