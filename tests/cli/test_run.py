@@ -203,6 +203,20 @@ def test_a_secret_that_nobody_will_bring_is_refused_before_anything_starts(termi
     assert f"{path}: document" in done.stderr
 
 
+def test_an_image_that_nothing_is_known_for_is_refused_before_anything_starts(terminal: Terminal, write: Write) -> None:
+    nowhere, unused = template("nowhere"), template("unused")
+    branch = {"name": "p", "type": "parallel", "with": {"steps": [step("a", "nowhere")]}}
+    path = write(
+        nowhere, engram("nowhere", "default"), unused, engram("unused", "default"), story("s", "default", branch)
+    )
+    done = terminal.run("run", str(path))
+    assert (done.code, done.stdout) == (2, "")
+    (fault,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert 'no command is known for image "test/nowhere:1.0.0"' in fault
+    assert "--image test/nowhere:1.0.0=COMMAND" in fault
+    assert f"{path}: document 1, line" in fault
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

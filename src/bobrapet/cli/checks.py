@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from bobrapet.api import KubernetesObject
+from bobrapet.api import Engram, EngramTemplate, KubernetesObject, Story
 from bobrapet.cli.apply import field_path
 from bobrapet.cli.errors import ManifestError
 from bobrapet.cli.manifests import Manifest
+from bobrapet.local.node.errors import NodeError
+from bobrapet.reconcilers.references import engram_keys, story_keys
 from bobrapet.validation.defaults import with_schema_defaults
 from bobrapet.validation.objects import check_manifest, kind_of
 from bobrapet.validation.scene import Absent, Objects, Scene
@@ -74,6 +76,40 @@ def check_inputs(story: Manifest, namespace: str, inputs: dict[str, Any]) -> Non
     findings = check_manifest(run, Scene(lookup=Objects([typed] if typed is not None else [])))
     if findings.faults:
         raise ManifestError([str(fault).replace("spec.inputs", "inputs", 1) for fault in findings.faults])
+
+
+def check_images(
+    manifests: Sequence[Manifest], story: Manifest, namespace: str, command_of: Callable[[str], object]
+) -> None:
+    """Checks that this machine knows what to start for every image that a run of `story` needs: it learns of no other
+    while the run goes on. `command_of` is `ImageResolver.resolve`.
+
+    Raises:
+        ManifestError: with every image that has no command.
+    """
+    typed = [(manifest, _typed(_placed(manifest, namespace))) for manifest in manifests]
+    stories = {_key(obj): obj for _, obj in typed if isinstance(obj, Story)}
+    engrams = {_key(obj): obj for _, obj in typed if isinstance(obj, Engram)}
+    home = story.object["metadata"].get("namespace", namespace)
+    reached, new = set[str](), {f"{home}/{story.name}"}
+    while new:
+        reached |= new
+        new = {key for name in new if name in stories for key in story_keys(stories[name])} - reached
+    named = {key for name in reached if name in stories for key in engram_keys(stories[name])}
+    used = {engrams[key].spec.template_ref.name.strip() for key in named if key in engrams}
+    faults = []
+    for manifest, obj in typed:
+        if isinstance(obj, EngramTemplate) and obj.metadata.name in used:
+            try:
+                command_of(obj.spec.image or "")
+            except NodeError as error:
+                faults.append(f'{manifest.at(("spec", "image"))}: {manifest.kind} "{manifest.name}": {error}')
+    if faults:
+        raise ManifestError(faults)
+
+
+def _key(obj: KubernetesObject) -> str:
+    return f"{obj.metadata.namespace}/{obj.metadata.name}"
 
 
 def _placed(manifest: Manifest, namespace: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bobrapet.api.duration import DurationError, parse_duration
 from bobrapet.cli import inputs as story_inputs
 from bobrapet.cli import report
-from bobrapet.cli.checks import check_inputs, check_manifests
+from bobrapet.cli.checks import check_images, check_inputs, check_manifests
 from bobrapet.cli.errors import EXIT_INTERRUPTED, EXIT_TIMEOUT, EXIT_USAGE, ManifestError, UsageError
 from bobrapet.cli.loops import on_signals
 from bobrapet.cli.loops import run as run_in_loop
@@ -87,6 +87,7 @@ def _main(request: RunRequest) -> int:
     from bobrapet.cli.stack import image_resolver
 
     images = image_resolver(request.images)
+    check_images(manifests, story, request.namespace, images.resolve)
     with _folder(request.data_dir) as folder:
         outcome = run_in_loop(_run(request, manifests, story, inputs, images, folder, timeout, started, gates))
         report.print_result(outcome, request)

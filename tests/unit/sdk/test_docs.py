@@ -103,7 +103,7 @@ def test_the_component_is_a_function_and_runs_as_a_step(greeter: ModuleType) -> 
 
 
 def test_the_commands_print_what_the_page_shows(project: Path) -> None:
-    (session,) = blocks("console")
+    session, _ = blocks("console")
     shown = re.findall(r"^\$ bobrapet ([^\n]*)\n(.*?)(?=^\$ |\Z)", session, re.DOTALL | re.MULTILINE)
     assert len(shown) == 2
     for command, printed in shown:
@@ -111,6 +111,20 @@ def test_the_commands_print_what_the_page_shows(project: Path) -> None:
             [sys.executable, "-m", "bobrapet.cli", *shlex.split(command)], cwd=project, capture_output=True, text=True
         )
         assert (done.returncode, done.stdout) == (0, printed), done.stderr
+
+
+def test_the_component_runs_as_a_step_of_the_pages_story(project: Path) -> None:
+    command, printed = blocks("console")[1].split("\n", 1)
+    (manifests,) = blocks("yaml")
+    (project / "story.yaml").write_text(manifests)
+    bobrapet = [sys.executable, "-m", "bobrapet.cli"]
+    with (project / "template.yaml").open("w") as template:
+        made = [*bobrapet, "engram", "template", "greeter.main:greet"]
+        subprocess.run(made, cwd=project, stdout=template, check=True, timeout=120)
+    words = shlex.split(command.removeprefix("$ bobrapet "))
+    words[-1] = words[-1].replace("python", sys.executable)
+    done = subprocess.run([*bobrapet, *words], cwd=project, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (0, printed), done.stderr
 
 
 def test_the_tests_of_the_page_pass(project: Path) -> None:
