@@ -193,10 +193,13 @@ def test_a_missing_tls_secret_keeps_the_step_pending_until_it_is_there(
     assert world.cluster.wait_run(namespace, "r")["status"]["phase"] == "Succeeded"
 
 
-@pytest.mark.spec("workloads-39")
-def test_a_second_run_with_equal_inputs_reuses_the_output(world: World, namespace: str, calls: Path) -> None:
+@pytest.mark.spec("workloads-39", "workloads-40")
+def test_a_second_run_with_equal_inputs_reuses_the_output(
+    world: World, namespace: str, calls: Path, component: Callable[..., str]
+) -> None:
+    versioned = component("counted", {"version": "1.0.0"})
     execution = {"cache": {"mode": "readWrite", "ttlSeconds": 600}}
-    counted = step("a", "counted", with_={"calls": str(calls), "n": "{{ inputs.n }}"}, execution=execution)
+    counted = step("a", versioned, with_={"calls": str(calls), "n": "{{ inputs.n }}"}, execution=execution)
     policy = {"storage": {"file": {"volumeClaimName": "cache"}}}
     world.cluster.apply(story("s", namespace, counted, policy=policy))
     found = {}

@@ -157,6 +157,21 @@ def test_each_attempt_is_judged_by_itself(
     assert status.get("exitCode", 0) == 0
 
 
+@pytest.mark.spec("workloads-22", "workloads-26")
+def test_the_exit_code_of_a_silent_component_decides_and_no_retries_means_none(world: World, namespace: str) -> None:
+    expected = {1: "terminal", 124: "retry", 127: "terminal", 128: "retry", 255: "retry"}
+    steps = [
+        step(f"c{code}", "exits", with_={"code": code}, execution={"retry": NEVER}, allowFailure=True)
+        for code in expected
+    ]
+    begin(world, namespace, *steps)
+    found = {code: ended(world, namespace, f"c{code}") for code in expected}
+    assert {code: status["exitClass"] for code, status in found.items()} == expected
+    assert {code: status["exitCode"] for code, status in found.items()} == {code: code for code in expected}
+    assert {code for code, status in found.items() if status["phase"] == "Timeout"} == {124}
+    assert not any(status.get("retries") for status in found.values())
+
+
 @pytest.mark.spec("workloads-29")
 def test_a_job_that_may_start_another_pod_is_not_judged_by_the_first(
     world: World, namespace: str, component: Callable[..., str], calls: Path
