@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from bobrapet.api import KINDS
 from bobrapet.config.operator import OperatorConfig
+from bobrapet.config.storage import StorageSettings
 from bobrapet.reconcilers import indexes, wiring
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.operatorconfig import ConfigSource
+from bobrapet.reconcilers.stores import Stores
 from bobrapet.runtime import config
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.clock import FakeClock
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.reconcile import Request
 from bobrapet.runtime.scheme import Scheme
-from tests.simulation.cluster import Cache, Client, Server, Wire
+from bobrapet.storage import BackendUnavailable, Store
+from tests.simulation.cluster import FAIL, LOSE, Cache, Client, Server, Wire
+
+T = TypeVar("T")
 
 
 def scheme() -> Scheme:
@@ -39,6 +45,30 @@ class _NoEvents:
     def event(self, *_: Any, **__: Any) -> None: ...
 
 
+class _Stores(Stores):
+    """The way to a payload store: each use waits for its turn, and may fail, before or after it happened."""
+
+    def __init__(self, wire: Wire, store: Store | None) -> None:
+        super().__init__()
+        self._wire = wire
+        self._reached = store
+
+    def reach(self, settings: StorageSettings | None) -> bool:
+        return self._reached is not None and settings is not None
+
+    async def call(
+        self, settings: StorageSettings, namespace: str, work: Callable[[Store], T], *, timeout: float = 0
+    ) -> T:
+        assert self._reached is not None
+        outcome = await self._wire.turn("use the payload store")
+        if outcome is FAIL:
+            raise BackendUnavailable(f"the store {outcome}")
+        found = work(self._reached)
+        if outcome is LOSE:
+            raise BackendUnavailable(f"the store {outcome}")
+        return found
+
+
 class Process:
     """As much of a manager as the wiring looks at."""
 
@@ -53,6 +83,7 @@ class Process:
         *,
         behind: Any,
         sees_its_writes: bool,
+        store: Store | None,
     ) -> None:
         self.clock = clock
         self.scheme = known
@@ -68,6 +99,7 @@ class Process:
             live=Client(server, self.cache, self.wire, sees_its_writes=False, live=True),  # type: ignore[arg-type]
             clock=clock,
             config=self.source,
+            stores=_Stores(self.wire, store),
         )
 
     def get_controller_options(self) -> config.Controller:

@@ -10,12 +10,12 @@ from random import Random
 import yaml
 
 from tests.simulation.simulation import Faults, Simulation
-from tests.simulation.stories import Case, random_case, smaller
+from tests.simulation.stories import SIMPLER, Case, random_case, smaller
 
 ORDERS = 40
 """Orders of events that a smaller case is tried with."""
 
-QUIETER = ("crash", "failover", "lost_job", "duplicate", "request", "late_list")
+QUIETER = ("crash", "failover", "split", "lost_job", "duplicate", "request", "late_list")
 
 
 def failure(case: Case, order: int, faults: Faults) -> tuple[Exception | None, Simulation]:
@@ -56,10 +56,11 @@ def _smaller(case: Case, faults: Faults, deadline: float) -> tuple[Case, int, Fa
 
 def _told(case: Case, order: int, faults: Faults, error: Exception, simulation: Simulation) -> str:
     spec = yaml.safe_dump(case.spec(), sort_keys=False, default_flow_style=None, width=120)
+    around = [f"{name}: {getattr(case, name)}" for name, value in SIMPLER.items() if getattr(case, name) != value]
     return "\n".join(
         [
-            "the smallest Story that fails (runs, queue limit, cancel):",
-            f"{spec}{case.runs}, {case.queue}, {case.cancels}; components: {case.scripts}",
+            "the smallest Story that fails:",
+            f"{spec}{', '.join(around)}; components: {case.scripts}",
             f"with {faults}, order {order}: {type(error).__name__}: {error}",
             "what happened:",
             *simulation.trace[-80:],

@@ -7,6 +7,7 @@ nothing of time, caches or faults, and says as simply as possible how every step
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -14,6 +15,21 @@ from typing import Any
 
 Object = dict[str, Any]
 FAILED = frozenset({"Failed", "Timeout"})
+STOPPED = {"Succeeded": "Succeeded", "Failed": "Failed", "Canceled": "Canceled"}
+SIMPLER: Object = {
+    "runs": 1,
+    "queue": 0,
+    "limit": 0,
+    "is_urgent": False,
+    "cancels": False,
+    "redrives": "",
+    "change": "",
+    "offloads": False,
+    "decides_early": False,
+    "ttl": 0,
+    "output": (),
+}
+"""The fields of a case that are no part of its graph, as simple as they can be."""
 PLANS = ("ok", "ok", "ok", "ok", "silent", "retry", "terminal", "killed")
 """What a component may do in one attempt.
 
@@ -34,15 +50,52 @@ class Case:
     runs: int = 1
     queue: int = 0
     """Limit of the queue that all runs share; 0: none."""
+    limit: int = 0
+    """Limit of the whole operator; 0: none."""
+    is_urgent: bool = False
+    """Whether every other run has a higher priority."""
     cancels: bool = False
-    """Whether somebody cancels a run at some moment."""
+    """Whether somebody cancels runs at some moment."""
+    redrives: str = ""
+    """`whole` or `step`: how somebody runs runs again, at any moment."""
+    change: str = ""
+    """What happens to the Story in the middle: `delete` (it comes back), `add` or `remove` a step."""
+    offloads: bool = False
+    """Whether inputs and outputs are in a payload store."""
+    decides_early: bool = False
+    """Whether gates may be decided before they are reached."""
+    ttl: int = 0
+    """Seconds after which the children of a run that ended are deleted; 0: long after."""
+    output: tuple[str, ...] = ()
+    """Steps whose value is in the output of the run."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether independent steps go on after a failure."""
+        return bool(self.policy.get("retries", {}).get("continueOnStepFailure", False))
+
+    @property
+    def stops(self) -> bool:
+        """Whether a step may stop the run."""
+        return any(step.get("type") == "stop" for step in self.all_steps)
 
     @property
     def is_predictable(self) -> bool:
         """Whether the end depends on the Story alone and not on what happens first."""
-        goes_on = self.policy.get("retries", {}).get("continueOnStepFailure", False)
-        stops = any(step.get("type") == "stop" for step in self.all_steps)
-        return goes_on and not stops and not self.cancels and "timeouts" not in self.policy
+        is_cut_short = self.stops or self.cancels or "timeouts" in self.policy
+        return self.goes_on and not is_cut_short and self.change in ("", "delete")
+
+    def step(self, name: str) -> Object:
+        return next(step for step in self.all_steps if step["name"] == name)
+
+    def downstream(self, name: str) -> set[str]:
+        """A step, and all of its block that need it."""
+        found = {name}
+        block = next(block for block in (self.steps, self.compensations, self.finally_) if self.step(name) in block)
+        for step in block:  # declared in an order that respects what they need
+            if found & needed(step):
+                found.add(step["name"])
+        return found
 
     @property
     def all_steps(self) -> list[Object]:
@@ -54,6 +107,10 @@ class Case:
             found["compensations"] = self.compensations
         if self.finally_:
             found["finally"] = self.finally_
+        if self.output:
+            found["output"] = {name: f"{{{{ int steps.{name}.output.v }}}}" for name in self.output}
+        if self.ttl:
+            found["policy"] = {**self.policy, "execution": {"job": {"ttlSecondsAfterFinished": self.ttl}}}
         return found
 
     def does(self, step: str, attempt: int) -> str:
@@ -85,6 +142,11 @@ def random_case(random: Random) -> Case:
             found["allowFailure"] = True
         if random.random() < 0.1:
             found["if"] = "{{ false }}"
+        elif random.random() < 0.15:
+            found["if"] = random.choice(["{{ eq inputs.n 7.0 }}", "{{ ne inputs.n 7.0 }}"])
+        elif surely_fine and random.random() < 0.2:
+            read = random.choice(surely_fine)
+            found["if"] = f"{{{{ {random.choice(['ge', 'lt'])} steps.{read}.output.v 0.0 }}}}"
         if _surely_succeeds(found, scripts):
             surely_fine.append(name)
         return found
@@ -120,6 +182,7 @@ def random_case(random: Random) -> Case:
 
     names = [f"s{index}" for index in range(random.randint(1, 6))]
     steps = [make(name, names[:index]) for index, name in enumerate(names)]
+    output = tuple(random.sample(surely_fine, min(len(surely_fine), random.randint(0, 2))))
     surely_fine.clear()
     compensations = [make("k", [])] if random.random() < 0.35 else []
     surely_fine.clear()
@@ -139,7 +202,15 @@ def random_case(random: Random) -> Case:
         scripts=scripts,
         runs=random.choice([1, 1, 1, 2, 3]),
         queue=random.choice([0, 0, 0, 1, 2]),
+        limit=random.choice([0, 0, 0, 0, 1, 3]),
+        is_urgent=random.random() < 0.3,
         cancels=ends_early and random.random() < 0.5,
+        redrives=random.choice(["whole", "step", *[""] * 6]),
+        change=random.choice(["delete", "add", "remove", *[""] * 17]),
+        offloads=random.random() < 0.2,
+        decides_early=random.random() < 0.5,
+        ttl=random.choice([0, 0, 0, 20]),
+        output=output,
     )
 
 
@@ -156,14 +227,79 @@ def _surely_succeeds(step: Object, scripts: Mapping[str, list[str]]) -> bool:
     return "ref" in step and scripts[step["name"]][0] == "ok" and not {"needs", "if", "with"} & step.keys()
 
 
+def needed(step: Object) -> set[str]:
+    """The steps that must have ended before a step starts: those that it names, and those that it reads."""
+    read = [step.get("if", ""), step.get("requires", ""), step.get("with", "") if "ref" in step else ""]
+    return {*step.get("needs", ()), *re.findall(r"steps\.([\w-]+)\.", str(read))}
+
+
+def is_false(step: Object) -> bool:
+    """Whether its `if` skips a step."""
+    return any(word in step.get("if", "") for word in ("false", "ne ", "lt "))
+
+
 def interpret(case: Case) -> tuple[str, dict[str, str]]:
     """How a run ends without faults, and each of its steps; for Stories that go on after failures."""
     states: dict[str, str] = {}
     broken: set[str] = set()  # failed, or skipped because of a failure
+    for step in case.steps:  # declared in an order that respects what they need
+        if broken & set(step.get("needs", ())):
+            states[step["name"]] = "Skipped"
+            broken.add(step["name"])
+            continue
+        states[step["name"]] = _executed(case, step)
+        if states[step["name"]] in FAILED and not step.get("allowFailure"):
+            broken.add(step["name"])
+    has_failed = any(states[step["name"]] in FAILED and not step.get("allowFailure") for step in case.steps)
+    for step in case.compensations:
+        states[step["name"]] = _executed(case, step) if has_failed else "Skipped"
+    for step in case.finally_:
+        states[step["name"]] = _executed(case, step)
+    (phase,) = phases_of_run(case, states)
+    return phase, states
+
+
+def phases_of_run(case: Case, states: Mapping[str, str]) -> set[str]:
+    """How a run may have ended whose steps ended so, unless somebody or its time ended it."""
+    failed = [step for step in case.all_steps if states.get(step["name"], "Skipped") not in ("Succeeded", "Skipped")]
+    if any(step not in case.steps for step in failed):
+        return {"Failed"}
+    stops = [step for step in case.steps if step.get("type") == "stop" and states.get(step["name"]) == "Succeeded"]
+    if stops:
+        return {STOPPED[step["with"]["phase"]] for step in stops}
+    if any(not step.get("allowFailure") for step in failed):
+        return {"Compensated" if case.compensations else "Failed"}
+    return {"Succeeded"}
+
+
+def outcomes(case: Case) -> dict[str, set[str]]:
+    """How each step may end, in a Story whose steps end differently according to what happens first."""
+    found = {}
+    is_ended = case.stops or case.cancels
+    for step in case.all_steps:
+        possible = found[step["name"]] = {_executed(case, step), "Skipped"}
+        if is_false(step):
+            continue
+        type_ = step.get("type")
+        if is_ended:
+            possible |= {"Canceled"}
+        if case.cancels or "timeouts" in case.policy:
+            possible |= {"Timeout"}
+        if is_ended or "timeouts" in case.policy:
+            possible |= {"Finished"} if type_ == "executeStory" else set()
+            may_fail = type_ == "parallel" or (type_ is None and case.scripts.get(step["name"], ["ok"]) != ["ok"])
+            possible |= {"Failed"} if may_fail else set()
+        if type_ == "parallel" and not case.goes_on:
+            possible |= {"Canceled"}  # some branches had no slot yet when a step failed
+    return found
+
+
+def _executed(case: Case, step: Object) -> str:
+    """How a step ends that runs, when nothing interferes."""
 
     def execute(step: Object) -> str:
         name = step["name"]
-        if "false" in step.get("if", ""):
+        if is_false(step):
             return "Skipped"
         match step.get("type"):
             case None:
@@ -190,24 +326,7 @@ def interpret(case: Case) -> tuple[str, dict[str, str]]:
                 break
         return "Timeout" if does == "hang" else "Failed"
 
-    for step in case.steps:  # declared in an order that respects what they need
-        if broken & set(step.get("needs", ())):
-            states[step["name"]] = "Skipped"
-            broken.add(step["name"])
-            continue
-        states[step["name"]] = execute(step)
-        if states[step["name"]] in FAILED and not step.get("allowFailure"):
-            broken.add(step["name"])
-    has_failed = any(states[step["name"]] in FAILED and not step.get("allowFailure") for step in case.steps)
-    for step in case.compensations:
-        states[step["name"]] = execute(step) if has_failed else "Skipped"
-    for step in case.finally_:
-        states[step["name"]] = execute(step)
-    if any(states[step["name"]] in FAILED for step in [*case.compensations, *case.finally_]):
-        return "Failed", states
-    if has_failed:
-        return ("Compensated" if case.compensations else "Failed"), states
-    return "Succeeded", states
+    return execute(step)
 
 
 # Making a failing case smaller
@@ -220,12 +339,9 @@ def smaller(case: Case) -> Iterator[Case]:
         for index in range(len(entries)):
             if block != "steps" or len(entries) > 1:
                 yield _without(case, block, index)
-    if case.runs > 1:
-        yield replace(case, runs=1)
-    if case.queue:
-        yield replace(case, queue=0)
-    if case.cancels:
-        yield replace(case, cancels=False)
+    for name, value in SIMPLER.items():
+        if getattr(case, name) != value:
+            yield replace(case, **{name: value})
     for key in case.policy:
         if key != "retries":
             yield replace(case, policy={name: value for name, value in case.policy.items() if name != key})
@@ -250,9 +366,10 @@ def _without(case: Case, block: str, index: int) -> Case:
         if "needs" in step:
             step["needs"] = [need for need in step["needs"] if need != gone]
         if f"steps.{gone}." in str(step):
-            step.pop("with", None)
-            step.pop("requires", None)
-    return replace(case, **{block: entries})
+            for key in ("with", "requires", "if"):
+                step.pop(key, None)
+    output = tuple(name for name in case.output if name != gone)
+    return replace(case, **{block: entries}, output=output)
 
 
 def _changed(case: Case, block: str, index: int, step: Object) -> Case:

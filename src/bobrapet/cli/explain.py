@@ -82,7 +82,12 @@ async def explanation(reader: Reader, key: ObjectKey, now: datetime) -> Explanat
     for steprun in ongoing(snapshot):
         found = await step_snapshot(operator, steprun)
         found = replace(
-            found, run=run, job_confirmed_absent=found.job is None, references_confirmed=True, has_storage=True
+            found,
+            run=run,
+            job_confirmed=True,
+            job_confirmed_absent=found.job is None,
+            references_confirmed=True,
+            has_storage=True,
         )
         steps[steprun.metadata.name or ""] = step_engine.plan(found, now)
     return explain(snapshot, plan, steps, now)

@@ -80,7 +80,8 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
     if delete_run:
         return RunPlan(confirm=not snapshot.authoritative, delete_run=True, reasons=reasons, summary=summary)
     return RunPlan(
-        confirm=bool(deletes) and not snapshot.authoritative,
+        # An old copy of the run may show the end of the attempt before a redrive: what goes on is of the next one.
+        confirm=bool(deletes or cancels) and not snapshot.authoritative,
         status=status.patch(),
         cancels=tuple(cancels),
         deletes=tuple(deletes),

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from bobrapet.api import labels
 from bobrapet.api.enums import Phase, StepType
+from bobrapet.api.names import label
 from bobrapet.config import policy as execution_policy
 from bobrapet.engine import attempts, ending, evaluation, launch
 from bobrapet.engine.explain import explain, running, told
@@ -73,6 +75,8 @@ class Pass(Work):
     ) -> None:
         super().__init__(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
         self._prepared: list[_Prepared] = []
+        self._begun: list[Node] = []
+        """Steps whose child run, or StepRun that was lost, this sweep starts."""
         policy = story.spec.policy
         retries = policy.retries if policy is not None else None
         self._fails_fast = not (retries is not None and retries.continue_on_step_failure)
@@ -113,15 +117,31 @@ class Pass(Work):
         self._sweep(block)
         if not is_cleanup:
             if self.ending is not None:
-                self._prepared.clear()
+                self._start_nothing()
                 ending.end_main(self, self.ending)
             elif self._fails_fast and self.has_failed:
-                self._prepared.clear()
+                self._start_nothing()
                 self.skip_unstarted(block, "FailFast", f"not started: step {self.failures(Block.MAIN)[0]} failed")
         self._launch(block)
         if self.snapshot.identity_fault:
             self.starts.clear()
         return self.is_done(block)
+
+    def _start_nothing(self) -> None:
+        """Takes back what the sweep was about to start, before it came to the step that ends the run."""
+        self._prepared.clear()
+        for node in self._begun:
+            self.starts = [found for found in self.starts if found.spec.step_id != node.name]
+            self.children = [
+                child for child in self.children if child.metadata.labels[labels.PARENT_STEP] != label(node.name)
+            ]
+            if node.name not in self.run_object.status.step_states:
+                self.forget(node.name)
+            elif self.ending is None:
+                self._too_late(node)
+        told = {f"created StoryRun {child.metadata.name}" for child in self.children}
+        self.events = [each for each in self.events if each.reason != "SubStoryRunCreated" or each.message in told]
+        self._begun.clear()
 
     def _sweep(self, block: Block) -> None:
         for node in self.graph.block(block):
@@ -196,14 +216,24 @@ class Pass(Work):
         if not self.is_certainly_gone(state):
             self.reasons[node.name] = Starting()
             return
+        if self._must_not_start(node):
+            self._too_late(node)
+            return
         match self._prepare(node, node.step):
             case launch.Ready(steprun=steprun):  # it has its slot already
+                self._begun.append(node)
                 self.starts.append(steprun)
                 self.reasons[node.name] = Starting()
             case launch.Missing(kind=kind, name=name):
                 self._await_reference(node, kind, name)
             case launch.Refused(reason=reason, message=message):
                 self.fail(node.name, reason, message)
+
+    def _too_late(self, node: Node) -> None:
+        """A step was to start, but what it starts was never created, and by now a step has failed."""
+        failed = self.failures(Block.MAIN)
+        because = f"step {failed[0]} failed" if failed else "the run is ending"
+        self.finish(node.name, Phase.SKIPPED, f"not started: {because}", "FailFast")
 
     def _drifted(self, name: str, steprun: StepRun, why: str, parent: str = "") -> None:
         told = f'StepRun "{steprun.metadata.name}" exists, but {why}'
@@ -445,12 +475,15 @@ class Pass(Work):
         open_: list[str] = []
         failed: list[str] = []
         allowed: list[str] = []
+        canceled: list[str] = []
         for branch in node.branches:
             phase = self._branch(node, state, branch)
             if self.states[node.name].is_terminal:
                 return  # a branch was refused
             if phase is None:
                 open_.append(branch.name)
+            elif phase is Phase.CANCELED:
+                canceled.append(branch.name)
             elif phase not in (Phase.SUCCEEDED, Phase.SKIPPED):
                 (allowed if branch.allow_failure else failed).append(branch.name)
         if open_:
@@ -460,6 +493,14 @@ class Pass(Work):
             return
         if failed:
             self.finish(node.name, Phase.FAILED, f"failed branches: {', '.join(failed)}", "BranchFailed")
+        elif canceled and self.ending is not None and node.block is Block.MAIN:
+            pass  # the end of the run is that of the step
+        elif canceled and not self._has_begun(node):
+            self._too_late(node)
+        elif canceled:
+            self.finish(
+                node.name, Phase.CANCELED, f"branches that were not carried out: {', '.join(canceled)}", "Canceled"
+            )
         else:
             note = f"allowed failures: {', '.join(allowed)}" if allowed else ""
             self.finish(node.name, Phase.SUCCEEDED, note)
@@ -495,10 +536,14 @@ class Pass(Work):
             self.reasons[key] = Starting()
             return None
         if self._must_not_start(node):
-            self.reasons[key] = Ended(Phase.SKIPPED, "the run is ending")
-            return Phase.SKIPPED
+            self.reasons[key] = Ended(Phase.CANCELED, "the run is ending")
+            return Phase.CANCELED
         self._collect(node, branch, key, node.name)
         return None
+
+    def _has_begun(self, node: Node) -> bool:
+        """Whether any branch of a parallel step has a StepRun."""
+        return any(self.steprun(branch.name, node.name) is not None for branch in node.branches)
 
     def _must_not_start(self, node: Node) -> bool:
         """Whether nothing new may begin in the block of a step."""
@@ -512,6 +557,7 @@ class Pass(Work):
         templates = self.templates(Site("execute-story", node.name))
         match stories.child(self.snapshot, self.story, node.step, self.place, templates):
             case stories.Child(run=child):
+                self._begun.append(node)
                 self.children.append(attempts.mark(child, self.attempt_of(node.name)))
                 self.events.append(Event("Normal", "SubStoryRunCreated", f"created StoryRun {child.metadata.name}"))
                 self.record(node.name, State(Phase.RUNNING, started_at=self.now))
@@ -533,7 +579,11 @@ class Pass(Work):
                 self.reasons[node.name] = AwaitsRun(name)
             elif state.child:
                 self.fail(node.name, "ReferenceNotFound", f'StoryRun "{name}" was deleted')
-            elif self.ending is None or node.block is not Block.MAIN:
+            elif self.ending is not None and node.block is Block.MAIN:
+                pass  # the end of the run is that of the step
+            elif self._must_not_start(node):
+                self._too_late(node)
+            else:
                 self._start_child(node, state)
             return
         if why := stories.spoofed(child, self.run_object, node.step, self.story):

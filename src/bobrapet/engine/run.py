@@ -68,6 +68,10 @@ class _Live:
         story = snapshot.story
         if story is None:
             return self._without_story()
+        if (snapshot.run.status.story_generation or 0) > (
+            story.metadata.generation or 0
+        ) and not snapshot.authoritative:
+            return RunPlan(confirm=True, summary="waits for the cache to show the Story as it is")
         if (refused := _wrong_version(snapshot, story)) is not None:
             return self._failed(refused)
         inputs = story_inputs(snapshot.run, story)
@@ -205,9 +209,14 @@ class _Live:
             loads += end.loads
             events += end.events
             is_over = not end.loads and not end.is_early
-        if not is_over:
+        if is_over:
+            status.close_removed(graph)
+        else:
             status.set("message", finish.progress(current))
-        confirm = (current.needs_confirmation or bool(current.deletes)) and not snapshot.authoritative
+        # Without a status to write, nothing would stop an old copy of the run from ending what the next attempt began.
+        is_unfenced = bool(current.cancels) and status.patch() is None
+        is_final = bool(current.deletes) or is_unfenced
+        confirm = (current.needs_confirmation or is_final) and not snapshot.authoritative
         return RunPlan(
             confirm=confirm,
             load=distinct(loads),

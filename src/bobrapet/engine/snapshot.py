@@ -112,6 +112,8 @@ class StepSnapshot:
     """The Job with the StepRun's name and namespace, as JSON object."""
     job_confirmed_absent: bool = False
     """Whether an authoritative read just found no such Job (asked for by `StepPlan.confirm_job`)."""
+    job_confirmed: bool = False
+    """Whether `step` and `job` were just read from the API server."""
     references_confirmed: bool = False
     """Whether Story, Engram, EngramTemplate and grants were just read from the API server
     (`StepPlan.confirm_references`)."""

@@ -6,7 +6,7 @@ One routine sets a phase, whatever the phase, so that no end of a run misses its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +28,7 @@ DEGRADED_PHASES: Final = frozenset({Phase.FAILED, Phase.TIMEOUT, Phase.ABORTED})
 
 MESSAGES_BUDGET: Final = 48 * 1024  # of the 256 KiB that the status of a run may have
 MIN_MESSAGE: Final = 48
+_REMOVED: Final = "the Story has no such step any more"
 MAX_FAILED_STEPS: Final = 50
 
 
@@ -112,9 +113,10 @@ class RunStatus(StatusWriter):
     def steps(self, graph: Graph, states: Mapping[str, State]) -> None:
         """Writes the states, and what is counted from them over the declared steps.
 
-        States of steps that the Story no longer has stay as they are.
+        States of steps that the Story no longer has stay as they are while they run. What has not begun leaves its
+        queue, or the run would stand in a line for nothing.
         """
-        kept = {name: state for name, state in (self._old.get("stepStates") or {}).items() if name not in graph.nodes}
+        kept = dict(self._removed(graph))
         limit = message_limit(graph)
         self.set("stepStates", kept | {name: state.to_wire(limit) for name, state in states.items()})
         self.set("active", _sorted(name for name, state in states.items() if _is_active(state)))
@@ -134,6 +136,24 @@ class RunStatus(StatusWriter):
             if node.branches and node.name in states and states[node.name].phase is not Phase.SKIPPED
         }
         self.set("primitiveChildren", children)
+
+    def close_removed(self, graph: Graph) -> None:
+        """Ends steps that the Story no longer has, when their run ends."""
+        states = dict(self._new.get("stepStates") or {})
+        for name, state in self._run.status.step_states.items():
+            if name not in graph.nodes and not (known := from_api(state)).is_terminal and not known.is_unstarted:
+                ended = known.ended(Phase.CANCELED, _REMOVED, "StepRemoved", at=self._now)
+                states[name] = ended.to_wire(MAX_MESSAGE)
+        self.set("stepStates", states)
+
+    def _removed(self, graph: Graph) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, wire in (self._old.get("stepStates") or {}).items():
+            if name in graph.nodes:
+                continue
+            state = from_api(self._run.status.step_states[name])
+            if state.is_unstarted:
+                wire = state.ended(Phase.SKIPPED, _REMOVED, "StepRemoved", at=self._now).to_wire(MAX_MESSAGE)
+            yield name, wire
 
     def leave_queues(self, reason: str, message: str) -> None:
         """Takes queued steps out of the line: a run that cannot go on must not hold up those behind it."""

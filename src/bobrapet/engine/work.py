@@ -122,6 +122,12 @@ class Work:
         if state.is_failed and node.block is Block.MAIN and not node.step.allow_failure:
             self.has_failed = True
 
+    def forget(self, name: str) -> None:
+        """Takes back the state of a step that began in this pass."""
+        del self.states[name]
+        self._context.invalidate(name)
+        self.reasons.pop(name, None)
+
     def finish(self, name: str, phase: Phase, message: str = "", reason: str = "") -> None:
         """Ends a step."""
         begun = self.states.get(name) or State(phase)

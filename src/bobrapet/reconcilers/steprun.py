@@ -102,7 +102,11 @@ class StepRunReconciler:
             if fresh is None:
                 return None
             return dataclasses.replace(
-                snapshot, step=fresh, job=job.object if job is not None else None, job_confirmed_absent=job is None
+                snapshot,
+                step=fresh,
+                job=job.object if job is not None else None,
+                job_confirmed_absent=job is None,
+                job_confirmed=True,
             )
         if plan.confirm_references:
             return await with_confirmed_references(self._operator, snapshot)

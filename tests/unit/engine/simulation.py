@@ -177,7 +177,7 @@ class Simulation:
             if item is None:
                 return
             step = StepRun.model_validate(item)
-            snapshot = replace(snapshot, step=step, job=job, job_confirmed_absent=job is None)
+            snapshot = replace(snapshot, step=step, job=job, job_confirmed_absent=job is None, job_confirmed=True)
             plan = plan_step(snapshot, self.now)
         version = snapshot.step.metadata.resource_version
         try:

@@ -202,3 +202,15 @@ def test_a_redrive_waits_until_the_cache_has_forgotten_the_children_of_the_last_
     assert found.wake_at > world.now
     world.reconcile()
     assert (world.state("a"), world.run.status.attempts) == ("Running", 2)
+
+
+def test_an_old_copy_of_a_run_that_had_ended_does_not_end_the_steps_of_its_next_attempt() -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.end("a").reconcile()
+    old = world.run
+    world.annotate(redrive_token="t1")
+    world.reconcile()
+    found = plan(replace(world.snapshot(), run=old), world.now)
+    assert found.confirm
+    assert not world.reconcile().cancels

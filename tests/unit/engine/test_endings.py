@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from bobrapet.engine.run import plan
 from tests.unit.engine.world import MINUTE, SECOND, T0, World, step, story
 
 HOUR = 60 * MINUTE
@@ -485,3 +488,88 @@ def test_a_stop_with_success_compensates_nothing_although_a_step_failed_before()
     world.end("x", "Failed").reconcile()
     world.end("a").reconcile()
     assert (world.state("k"), world.phase) == ("Skipped/NotNeeded", "Succeeded/Completed")
+
+
+def test_a_step_whose_steprun_was_never_created_does_not_begin_after_another_failed() -> None:
+    world = World(story("a", "b", step("e: executeStory", with_={"storyRef": {"name": "child"}})))
+    world.stories["wf/child"] = story("x", name="child")
+    world.apply(world.plan())
+    del world.steps["r1-b"], world.runs["r1-e"]  # the operator was killed before it created them
+    world.end("a", "Failed")
+    world.at(3 * SECOND).reconcile()
+    assert (world.state("b"), world.state("e")) == ("Skipped/FailFast", "Skipped/FailFast")
+    assert world.phase == "Failed/DependencyFailed"
+
+
+@pytest.mark.parametrize("last", [step("z: stop"), step("z", if_="{{ env }}")])
+def test_a_child_run_is_not_started_in_the_pass_in_which_a_later_step_ends_the_run(last: dict[str, Any]) -> None:
+    world = World(story(step("e: executeStory", with_={"storyRef": {"name": "child"}}), last))
+    world.stories["wf/child"] = story("x", name="child")
+    found = world.plan()
+    assert not found.children
+    assert "SubStoryRunCreated" not in {event.reason for event in found.events}
+    world.reconcile()
+    assert world.states["e"] == "Skipped"
+
+
+@pytest.mark.parametrize(
+    ("cancel", "state"), [(False, "Skipped/FailFast"), (True, "Canceled/Canceled")], ids=["failed", "canceled"]
+)
+def test_a_parallel_step_whose_branches_never_ran_has_not_succeeded(cancel: bool, state: str) -> None:
+    branches = [step("x"), step("y")]
+    world = World(story("a", step("p: parallel", with_={"steps": branches}), policy={"concurrency": 1}))
+    world.reconcile()
+    assert list(world.steps) == ["r1-a"]
+    world.patch(world.run, {"status": {"stepStates": {"p": {"phase": "Running", "startedAt": "2026-01-01T10:00:00Z"}}}})
+    if cancel:
+        world.patch(world.run, {"spec": {"cancelRequested": True}})
+    world.end("a", "Failed").at(3 * SECOND).reconcile()
+    assert world.state("p") == state
+
+
+def test_branches_without_a_slot_when_another_step_fails_leave_the_parallel_step_unfinished() -> None:
+    world = World(story("a", step("p: parallel", with_={"steps": [step("x"), step("y")]}), policy={"concurrency": 2}))
+    world.reconcile()
+    assert set(world.steps) == {"r1-a", "r1-p-x"}
+    world.end("a", "Failed").reconcile()
+    world.at(3 * SECOND).end("p-x").reconcile()
+    assert world.state("p") == "Canceled/Canceled"
+    assert "y" in (world.run.status.step_states["p"].message or "")
+
+
+def test_an_older_copy_of_the_story_than_the_run_has_seen_is_not_planned_by() -> None:
+    world = World(story("a"))
+    old = world.stories["wf/s"]
+    edited = story("a", "z")
+    edited.metadata.generation = 2
+    world.stories["wf/s"] = edited
+    world.reconcile()
+    world.end("a")
+    assert plan(replace(world.snapshot(), story=old), world.now).confirm
+    assert world.reconcile().confirm is False
+    assert world.states["z"] == "Running"
+
+
+def test_steps_that_an_edit_removed_leave_their_queue_at_once_and_end_with_the_run() -> None:
+    world = World(story("a", "b", "c", policy={"concurrency": 2}))
+    world.reconcile()
+    assert world.state("c") == "Pending/StoryConcurrency"
+    edited = story("a", policy={"concurrency": 2})
+    edited.metadata.generation = 2
+    world.stories["wf/s"] = edited
+    world.reconcile()
+    assert (world.state("b"), world.state("c")) == ("Running", "Skipped/StepRemoved")
+    world.end("a").reconcile()
+    assert world.phase == "Succeeded/Completed"
+    assert world.state("b") == "Canceled/StepRemoved"
+
+
+def test_a_lost_steprun_is_not_made_again_in_the_pass_in_which_a_later_step_fails() -> None:
+    world = World(story("a", "b"))
+    world.reconcile()
+    del world.steps["r1-a"]
+    world.at(3 * SECOND).end("b", "Failed")
+    found = world.plan()
+    assert not found.starts
+    world.reconcile()
+    assert world.state("a") == "Skipped/FailFast"

@@ -11,7 +11,7 @@ import pytest
 
 from bobrapet.api import ReferenceGrant
 from bobrapet.engine.reasons import Retries, Runs
-from bobrapet.engine.steprun import too_large
+from bobrapet.engine.steprun import plan, too_large
 from tests.unit.engine.world import MINUTE, SECOND, T0, World, engram, step, story, template
 
 
@@ -292,6 +292,18 @@ def test_what_an_earlier_attempt_says_after_its_retry_was_decided_does_not_count
 
 
 @pytest.mark.spec("workloads-29")
+def test_the_job_of_a_later_steprun_of_the_same_name_is_let_be() -> None:
+    """A redrive made the StepRun anew, and the cache of an operator that just began still shows the one before."""
+    world = started()
+    job = {**world.jobs["r1-a"], "metadata": dict(world.jobs["r1-a"]["metadata"])}
+    job["metadata"]["ownerReferences"] = [{"kind": "StepRun", "name": "r1-a", "uid": "later"}]
+    snapshot = replace(world.step_snapshot("a"), job=job)
+    found = plan(snapshot, world.now)
+    assert (found.confirm_job, found.deletes, found.status) == (True, (), None)
+    found = plan(replace(snapshot, job_confirmed=True), world.now)
+    assert [delete.name for delete in found.deletes] == ["r1-a"], "it is really one that is left over"
+
+
 def test_a_job_that_may_start_more_pods_is_judged_by_its_condition_only() -> None:
     world = started(retry=NO_RETRY, config={"job.backoff-limit": "3"})
     pods = [world.pod("a", exit_code=1)]

@@ -301,7 +301,7 @@ class World:
     def plan_step(self, name: str, **more: Any) -> StepPlan:
         found = plan_step(self.step_snapshot(name, **more), self.now)
         if found.confirm_job:
-            more["job_confirmed_absent"] = True
+            more |= {"job_confirmed": True, "job_confirmed_absent": name not in self.jobs}
             found = plan_step(self.step_snapshot(name, **more), self.now)
         if found.confirm_references:
             found = plan_step(self.step_snapshot(name, references_confirmed=True, **more), self.now)

@@ -20,7 +20,7 @@ from bobrapet.engine.retry import TIMEOUT_EXIT, UNKNOWN_EXIT, exit_class, is_ret
 from bobrapet.engine.states import moment
 from bobrapet.engine.steprun import judge
 from bobrapet.engine.steprun.beginning import STARTS_WITHIN, Beginning
-from bobrapet.engine.steprun.observed import Attempt, Exit, Pod, Trouble
+from bobrapet.engine.steprun.observed import LEFT_OVER, Attempt, Exit, Pod, Trouble
 
 if TYPE_CHECKING:
     from bobrapet.engine.snapshot import StepSnapshot
@@ -61,6 +61,10 @@ class _Machine(Beginning):
     def plan(self) -> StepPlan:
         if self._step.metadata.deletion_timestamp:
             return self._deletion()
+        if self._attempt is not None and self._attempt.number == LEFT_OVER and not self._snapshot.job_confirmed:
+            # The Job of another StepRun of this name: of an earlier one, or of a later one, and then it is the StepRun
+            # in the cache that is gone.
+            return StepPlan(confirm_job=True)
         if (final := final_phase(self._step)) is not None:
             return self._after_the_end(final)
         phase = self._step.status.phase
