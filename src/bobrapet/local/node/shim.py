@@ -228,7 +228,8 @@ _ABSENT: dict[str, dict[str, Any]] = {
     "limits": {"groups": []},
     "mounts": {"mounts": [], "read_only": False},
     "read_only": {"read_only": False},
-    "user": {"user": None},
+    # What is made for the other user, its token first of all, is readable only with the capabilities of root.
+    "user": {"user": None, "drop_capabilities": []},
 }
 """What a command is like without something that this machine does not permit."""
 
