@@ -6,6 +6,7 @@ limits. Limits, patterns and defaults are `Schema` marks: data for the generated
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,6 +37,9 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+_camel: Final = cache(to_camel)  # a few words, thousands of times
+
+
 class Schema:
     """What the CRD says about a value beyond its type: OpenAPI keywords, and whether writers must give it.
 
@@ -46,7 +50,7 @@ class Schema:
 
     def __init__(self, *, required: bool = False, **keywords: Any) -> None:
         self.required: Final = required
-        self.keywords: Final = {_KEYWORDS.get(name, to_camel(name)): value for name, value in keywords.items()}
+        self.keywords: Final = {_KEYWORDS.get(name) or _camel(name): value for name, value in keywords.items()}
 
 
 @dataclass(frozen=True, slots=True)
