@@ -7,13 +7,14 @@ The order of the findings is the order of the fields; all are listed. Admission,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 from bobrapet.api import Engram, EngramTemplate, Story, Transport
 from bobrapet.api.enums import StepType, WorkloadMode
+from bobrapet.api.execution import ExecutionOverrides
 from bobrapet.api.references import EngramReference
 from bobrapet.api.story import Step, StoryPolicy, StorySpec
 from bobrapet.config.tls import tls_secret
@@ -248,6 +249,13 @@ class _StoryCheck:
                 use = f"bound to {quoted(logical)}" if logical else "for TLS"
                 text = f"secret '{wanted}' ({use} of engram '{engram.metadata.name}') not found"
                 self._scene.missing(self._findings, at, f"{text} in namespace '{self._namespace}'")
+        required = dict.fromkeys(_required_secrets(step.execution), f"{path}.execution.security.requiredSecrets")
+        if self._scene.absent is Absent.REFUSES and not required:
+            required = dict.fromkeys(_required_secrets(engram.spec.overrides), f"{path}.ref")
+        for name, at in required.items():
+            if (wanted := name.strip()) and not self._scene.lookup.has_secret(self._namespace, wanted):
+                text = f"secret '{wanted}' (required) not found in namespace '{self._namespace}'"
+                self._scene.missing(self._findings, at, text)
 
     def _find_component(self, namespace: str, name: str) -> _Component:
         engram = self._scene.lookup.find(Engram, namespace, name)
@@ -404,6 +412,10 @@ class _StoryCheck:
                 f"references unknown transport {quoted(name)}{did_you_mean(name, self._transports)}",
                 name,
             )
+
+
+def _required_secrets(overrides: ExecutionOverrides | None) -> Sequence[str]:
+    return overrides.security.required_secrets if overrides is not None and overrides.security is not None else ()
 
 
 def declared_only(configuration: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

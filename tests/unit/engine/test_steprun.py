@@ -503,6 +503,26 @@ def test_a_timeout_says_what_kept_the_component_from_running(pod: dict[str, str]
     assert told in message
 
 
+def test_a_step_waits_for_the_secrets_that_it_requires_and_starts_when_they_are_there() -> None:
+    """Seed, ExecutionOverrides: the stronger layer replaces the list."""
+    execution = {"timeout": "5m", "security": {"requiredSecrets": ["db", "mail"]}}
+    asking = engram(overrides={"security": {"requiredSecrets": ["other"]}})
+    world = World(story(step("a", execution=execution)), engram_=asking)
+    world.reconcile()
+    assert world.plan_step("a").look_for == ("db", "mail")
+    found = world.plan_step("a", secrets={"db": True, "mail": False})
+    (event,) = found.events
+    assert "mail" in event.message
+    assert "security.requiredSecrets of step" in event.message
+    assert found.start is None
+    assert found.wake_at is not None
+    world.apply_step("a", found)
+    assert (world.steps["r1-a"].status.phase, world.step_ready("a")) == ("Pending", "SecretNotFound")
+    assert world.plan_step("a", secrets={"db": True, "mail": True}).start is not None
+    world.at(5 * MINUTE).reconcile_step("a", secrets={"db": True, "mail": False})
+    assert world.steps["r1-a"].status.phase == "Failed"
+
+
 def test_a_pod_that_does_not_start_because_of_a_secret_that_it_mounts_says_so() -> None:
     world = started(
         template_=template(secretSchema={"cert": {"mountType": "file"}, "key": {"mountType": "both"}}),

@@ -515,3 +515,26 @@ def test_a_story_that_is_to_run_at_once_is_refused_without_the_secrets_of_its_st
     around.lookup.add_secret("ns", "mine")  # type: ignore[attr-defined]
     around.lookup.add_secret("ns", "certificate")  # type: ignore[attr-defined]
     assert faults(given, at_once) == []
+
+
+def test_a_secret_that_a_step_requires_and_that_is_missing_is_told() -> None:
+    given = story("name: a, ref: {name: e}, execution: {security: {requiredSecrets: [db, mail]}}")
+    around = scene(template(), engram(overrides={"security": {"requiredSecrets": ["other"]}}))
+    around.lookup.add_secret("ns", "db")  # type: ignore[attr-defined]
+    (told,) = warnings(given, around)
+    assert told.startswith("spec.steps[0].execution.security.requiredSecrets: secret 'mail' (required) not found")
+
+
+def test_rights_that_will_not_be_granted_are_told_with_their_place() -> None:
+    named = "{apiGroups: [''], resources: [secrets], verbs: [get], resourceNames: [db]}"
+    every = "{apiGroups: [''], resources: [secrets], verbs: [get]}"
+    branch = f"{{name: c, ref: {{name: e}}, execution: {{rbac: {{rules: [{every}]}}}}}}"
+    given = story(
+        f"name: a, ref: {{name: e}}, execution: {{rbac: {{rules: [{named}, {every}]}}}}",
+        f"name: b, type: parallel, with: {{steps: [{branch}]}}",
+    )
+    why = "will not be granted: a step must name the objects (resourceNames)"
+    assert warnings(given, scene(template(), engram())) == [
+        f"spec.steps[0].execution.rbac.rules[1]: {why}",
+        f"spec.steps[1].with.steps[0].execution.rbac.rules[0]: {why}",
+    ]

@@ -10,7 +10,6 @@ from typing import Final, Literal, assert_never
 from bobrapet.api import labels
 from bobrapet.api.enums import ExitClass, Phase, WorkloadMode
 from bobrapet.api.timestamps import format_time
-from bobrapet.config.tls import tls_secret
 from bobrapet.engine import cache, inputs, materialize
 from bobrapet.engine.plans import Annotate, CacheRead, Event, JobStart, StepPlan
 from bobrapet.engine.reasons import Runs, Starting, WaitsFor, WaitsForPayload, WaitsForReference
@@ -75,8 +74,11 @@ class Beginning(StepPass):
                 "InvalidConfiguration",
                 f'Engram "{snapshot.engram.metadata.name}" has mode {mode.value}; a batch step needs mode job',
             )
-        if (tls := tls_secret(snapshot.engram)) and not snapshot.secrets.get(tls, False):
-            return self._without_secret(tls) if tls in snapshot.secrets else StepPlan(look_for=(tls,))
+        needed = references.needed_secrets(snapshot.engram, self._policy)
+        if unknown := tuple(name for name in needed if name not in snapshot.secrets):
+            return StepPlan(look_for=unknown)
+        if missing := [name for name in needed if not snapshot.secrets[name]]:
+            return self._without_secret(missing[0], needed[missing[0]])
         if self._ready_reason() == JOB_NOT_CREATED and self._now >= self._patience():
             return self.fail(JOB_NOT_CREATED, self._ready_message(), event=JOB_NOT_CREATED)
         resolved = inputs.given(snapshot) if for_others else self._resolved()
@@ -193,16 +195,16 @@ class Beginning(StepPass):
         waits = WaitsForReference(kind, name, until)
         return StepPlan(status=self._status.patch(), events=events, wake_at=until, reason=waits)
 
-    def _without_secret(self, name: str) -> StepPlan:
-        """The TLS Secret is missing: a pod could not start without it, so there is no Job yet (R-11.1)."""
+    def _without_secret(self, name: str, named_by: str) -> StepPlan:
+        """A Secret is missing without which the pod could not start, or must not: so there is no Job yet (R-11.1)."""
         until = self._patience()
-        message = self._absent("TLS Secret", name)
+        message = self._absent("TLS Secret" if named_by == references.TLS else "Secret", name)
         if self._now >= until:
             return self.fail("SecretNotFound", message, event="SecretNotFound")
         events: tuple[Event, ...] = ()
         if self._step.status.phase is not Phase.PENDING or self._ready_reason() != "SecretNotFound":
             self._status.phase(Phase.PENDING, "SecretNotFound", message)
-            told = f"{message}; create it, or correct the Engram's spec.transport.tls or its annotation"
+            told = f"{message}; create it, or correct {named_by}"
             events = (Event("Warning", "SecretNotFound", told),)
         # Secrets are not watched: that would be the right to read all of them. The longer it is missing, the longer
         # the pause; as anything else that fails closed and is tried again (R-11.1).

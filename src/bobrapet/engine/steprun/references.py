@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bobrapet.api.enums import SecretMountType, WorkloadMode
 from bobrapet.config.tls import tls_secret
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 
 if TYPE_CHECKING:
-    from bobrapet.api import StepRun
+    from bobrapet.api import Engram, StepRun
     from bobrapet.api.story import Step
+    from bobrapet.config.policy import StepPolicy
     from bobrapet.engine.snapshot import StepSnapshot
 
 
@@ -36,6 +37,16 @@ def refused(snapshot: StepSnapshot) -> tuple[str, str] | None:
     ]
     first = refusals[0]
     return ("EngramReferenceInvalid", str(first)) if first is not None and all(refusals) else None
+
+
+TLS: Final = "the Engram's spec.transport.tls or its annotation"
+
+
+def needed_secrets(engram: Engram, policy: StepPolicy) -> dict[str, str]:
+    """Secrets that must be there before the Job is made, each with what names it."""
+    required = policy.required_secrets
+    needed = {name: f"security.requiredSecrets of {required.source}" for name in required.value if name.strip()}
+    return {tls: TLS, **needed} if (tls := tls_secret(engram)) else needed
 
 
 def mounted_secrets(snapshot: StepSnapshot, definition: Step | None) -> list[str]:
