@@ -43,9 +43,14 @@ class WakeUps:
         self._reader = reader
 
     async def runs_of_story(self, story: Story) -> list[Request]:
-        """Runs that go on, or wait for this Story to appear, and those whose children it says how long to keep."""
+        """Runs that go on, or wait for this Story to appear."""
+        return await self._open_runs(str(ObjectKey.of(story)))
+
+    async def ended_runs_of_story(self, story: Story) -> list[Request]:
+        """Runs whose children the Story says how long to keep."""
         found = await self._reader.list(RawStoryRun, fields={indexes.STORYRUN_STORY: str(ObjectKey.of(story))})
-        return [Request(*ObjectKey.of(run)) for run in found if not run.get("status", "childrenCleanedAt")]
+        ended = (run for run in found if not glance.is_open(run))
+        return [Request(*ObjectKey.of(run)) for run in ended if not run.get("status", "childrenCleanedAt")]
 
     async def runs_of_engram(self, engram: Engram) -> list[Request]:
         """Runs of the Stories with a step that names the Engram: a step may be waiting for it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.engine.steprun.observed import attempt_of, pod_of
 from bobrapet.reconcilers import glance
-from bobrapet.runtime.client.object import Unstructured
+from bobrapet.runtime.client.object import ObjectKey, Unstructured
+from bobrapet.runtime.handler import LOW_PRIORITY
+from bobrapet.runtime.handler.eventhandler import enqueue
+from bobrapet.runtime.predicate import Funcs
 from bobrapet.runtime.reconcile import Request
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 COUNTER_DELAY: Final = 5.0
 """Seconds that a definition waits before it is counted again: at most one write per object in this time."""
+
+BACKLOG_PRIORITY: Final = 2 * LOW_PRIORITY
+"""Below that of everything else that is there at the start."""
 
 
 class EnqueueLater:
@@ -46,6 +52,46 @@ class EnqueueLater:
     def _add(self, obj: Any, queue: RequestQueue) -> None:
         for request in self._to_requests(obj):
             queue.add_after(request, self._delay)
+
+
+class Backlog:
+    """Adds what a function maps an object to, to be looked at after everything that may have to go on.
+
+    Ended runs and steps are kept for days, and an operator that is killed soon after each start would otherwise come no
+    further than to them.
+    """
+
+    def __init__(self, to_requests: Callable[[Any], Awaitable[Iterable[Request]]]) -> None:
+        self._to_requests = to_requests
+
+    async def create(self, event: CreateEvent[Any], queue: RequestQueue) -> None:
+        await self._add(event.object, queue)
+
+    async def update(self, event: UpdateEvent[Any], queue: RequestQueue) -> None:
+        await self._add(event.object_new, queue)
+
+    async def delete(self, event: DeleteEvent[Any], queue: RequestQueue) -> None:
+        await self._add(event.object, queue)
+
+    async def generic(self, event: GenericEvent[Any], queue: RequestQueue) -> None:
+        await self._add(event.object, queue)
+
+    async def _add(self, obj: Any, queue: RequestQueue) -> None:
+        for request in await self._to_requests(obj):
+            enqueue(queue, request, BACKLOG_PRIORITY)
+
+
+async def itself(obj: Unstructured) -> list[Request]:
+    return [Request(*ObjectKey.of(obj))]
+
+
+def is_backlog(event: CreateEvent[Unstructured]) -> bool:
+    """Whether an object that is there at the start has ended."""
+    return event.is_in_initial_list and not glance.is_open(event.object)
+
+
+def is_news(event: CreateEvent[Unstructured]) -> bool:
+    return not is_backlog(event)
 
 
 def run_changed(event: UpdateEvent[Unstructured]) -> bool:
@@ -108,3 +154,10 @@ def tokens_changed(event: UpdateEvent[Unstructured]) -> bool:
 def _differs(event: UpdateEvent[Unstructured], look: Callable[[Unstructured], object]) -> bool:
     old, new = event.object_old, event.object_new
     return old is None or new is None or look(old) != look(new)
+
+
+APPEARS: Final = Funcs(update=never, delete=never, generic=never)
+"""Objects that come into being, or are there at the start."""
+
+AT_THE_START: Final = Funcs(create=is_backlog, update=never, delete=never, generic=never)
+"""Objects that have ended before the operator started."""

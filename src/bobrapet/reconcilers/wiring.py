@@ -139,10 +139,12 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator, source: 
     spec_changed = GenerationChanged()
     await (
         controller_managed_by(manager)
-        .for_(RawStoryRun, Funcs(update=lambda event: not operator.echoes.is_echo(event)))
+        .for_(RawStoryRun, Funcs(create=watches.is_news, update=lambda event: not operator.echoes.is_echo(event)))
+        .watches(RawStoryRun, watches.Backlog(watches.itself), watches.AT_THE_START)
         .owns(RawStepRun, Funcs(create=watches.own_creation, update=watches.step_changed))
         .owns(RawStoryRun, Funcs(create=watches.own_creation, update=watches.run_changed))
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
+        .watches(Story, watches.Backlog(wake.ended_runs_of_story), spec_changed)
         .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.runs_of_template), spec_changed)
         .watches(RawStepRun, waiting.WhenSlotsAreFree(lines))
@@ -162,20 +164,20 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator, source: 
 async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
     wake = wakeups.WakeUps(operator.client)
     spec_changed = GenerationChanged()
-    appears = Funcs(update=watches.never, delete=watches.never, generic=watches.never)
     await (
         controller_managed_by(manager)
-        .for_(RawStepRun, Funcs(update=lambda event: not operator.echoes.is_echo(event)))
+        .for_(RawStepRun, Funcs(create=watches.is_news, update=lambda event: not operator.echoes.is_echo(event)))
+        .watches(RawStepRun, watches.Backlog(watches.itself), watches.AT_THE_START)
         .owns(Job, Funcs(create=watches.own_creation, update=watches.attempt_changed))
-        .watches(Job, enqueue_requests_from_map_func(wake.step_of_new_job), appears)
+        .watches(Job, enqueue_requests_from_map_func(wake.step_of_new_job), watches.APPEARS)
         .watches(
             Pod,
             enqueue_requests_from_map_func(wakeups.step_of_pod),
             Funcs(create=watches.pod_tells, update=watches.pod_changed),
         )
         .watches(RawStepRun, enqueue_requests_from_map_func(wakeups.step_of_answer), Funcs(update=watches.step_changed))
-        .watches(RawStoryRun, enqueue_requests_from_map_func(wake.steps_of_run), appears)
-        .watches(Story, enqueue_requests_from_map_func(wake.steps_of_story), appears)
+        .watches(RawStoryRun, enqueue_requests_from_map_func(wake.steps_of_run), watches.APPEARS)
+        .watches(Story, enqueue_requests_from_map_func(wake.steps_of_story), watches.APPEARS)
         .watches(Engram, enqueue_requests_from_map_func(wake.steps_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.steps_of_template), spec_changed)
         .with_options(_options(operator, operator.config().rates.steprun))

@@ -8,10 +8,21 @@ from typing import Any
 
 from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
 from bobrapet.reconcilers.wakeups import story_of_run
-from bobrapet.reconcilers.watches import COUNTER_DELAY, EnqueueLater, run_changed, step_changed
+from bobrapet.reconcilers.watches import (
+    AT_THE_START,
+    COUNTER_DELAY,
+    Backlog,
+    EnqueueLater,
+    is_news,
+    itself,
+    run_changed,
+    step_changed,
+)
 from bobrapet.runtime.clock import FakeClock
 from bobrapet.runtime.controller.priorityqueue import PriorityQueue
 from bobrapet.runtime.event import CreateEvent, DeleteEvent, UpdateEvent
+from bobrapet.runtime.handler import EnqueueRequestForObject
+from bobrapet.runtime.predicate import Funcs
 from bobrapet.runtime.reconcile import Request
 from tests.unit.reconcilers.objects import storyrun
 
@@ -51,6 +62,27 @@ async def test_what_is_there_at_the_start_wakes_nobody() -> None:
     await clock.advance(2 * COUNTER_DELAY)
     assert len(queue) == 0
     queue.shut_down()
+
+
+async def test_what_ended_before_the_start_is_looked_at_after_everything_that_may_go_on() -> None:
+    clock = FakeClock()
+    queue: PriorityQueue[Request] = PriorityQueue(clock=clock)
+    watched = [(EnqueueRequestForObject(), Funcs(create=is_news)), (Backlog(itself), AT_THE_START)]
+    for name, phase in (("old", "Succeeded"), ("open", "Running"), ("older", "Failed"), ("new", None)):
+        run = RawStoryRun({"metadata": {"namespace": "ns", "name": name}, "status": {"phase": phase} if phase else {}})
+        event = CreateEvent(run, is_in_initial_list=True)
+        for handler, predicate in watched:
+            if predicate.create(event):
+                await handler.create(event, queue)
+    got = [(await queue.get())[0] for _ in range(len(queue))]
+    assert [request.name for request in got if request] == ["open", "new", "old", "older"]
+    queue.shut_down()
+
+
+async def test_a_run_that_appears_with_its_end_is_looked_at_like_any_other() -> None:
+    run = RawStoryRun({"metadata": {"namespace": "ns", "name": "r"}, "status": {"phase": "Succeeded"}})
+    assert is_news(CreateEvent(run))
+    assert not AT_THE_START.create(CreateEvent(run))
 
 
 def test_b46_a_run_is_woken_by_what_it_looks_at_in_its_steps_and_by_nothing_else() -> None:
