@@ -207,6 +207,16 @@ def test_an_evicted_pod_tells_why_although_no_container_of_it_ended() -> None:
     assert (found.code, found.message) == (-1, "Evicted: The node was low on resource: memory.")
 
 
+def test_a_component_that_ran_out_of_memory_says_which_field_to_raise() -> None:
+    killed = pod("a", 137, "2026-01-01T10:00:05Z")
+    killed["status"]["containerStatuses"][1]["state"]["terminated"]["reason"] = "OOMKilled"
+    found = attempt_of(FAILED_JOB, [pod_of(killed)]).exit()
+    assert found is not None
+    assert found.message == (
+        "OOMKilled: it used more memory than its limit; raise spec.executionPolicy.resources.memoryLimit of the Engram"
+    )
+
+
 def test_the_exit_code_of_a_container_that_is_restarted_in_place_is_that_of_its_last_end() -> None:
     restarted = pod("a", 0, "")
     ended = {"terminated": {"exitCode": 3, "finishedAt": "2026-01-01T10:00:05Z"}}

@@ -184,11 +184,17 @@ def _owner_uid(metadata: Mapping[str, Any], kind: str) -> str:
     return ""
 
 
+_ADVICE: Final = {
+    "OOMKilled": "it used more memory than its limit; raise spec.executionPolicy.resources.memoryLimit of the Engram"
+}
+"""What a person can do about reasons that a kubelet gives without a word."""
+
+
 def _exit_message(terminated: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     reason = terminated.get("reason") or status.get("reason") or ""
     parts = [
         reason if reason not in ("Error", "Completed") else "",
-        terminated.get("message") or status.get("message") or "",
+        terminated.get("message") or status.get("message") or _ADVICE.get(reason, ""),
     ]
     return ": ".join(part for part in parts if part)
 
