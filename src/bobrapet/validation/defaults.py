@@ -19,7 +19,7 @@ _DELAY: Final = "1s"
 
 def with_defaults(manifest: Mapping[str, Any], config: OperatorConfig) -> dict[str, Any]:
     """The object with everything that the mutating webhooks set; kinds without one come back as they are."""
-    fill = _FILL.get((manifest.get("apiVersion"), manifest.get("kind")))
+    fill = _FILL.get((str(manifest.get("apiVersion")), str(manifest.get("kind"))))
     copied = dict(manifest)
     spec = copied.get("spec")
     if fill is not None and isinstance(spec, dict):

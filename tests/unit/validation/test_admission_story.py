@@ -65,6 +65,8 @@ def test_defaults_leave_what_cannot_be_read() -> None:
     for spec in ({"steps": 5, "policy": []}, {"steps": ["x", {"execution": 1}], "policy": {"retries": 7}}, "text"):
         given = {"apiVersion": "bubustack.io/v1alpha1", "kind": "Story", "spec": spec}
         assert with_defaults(given, OperatorConfig()) == given
+    for strange in ({"kind": {"name": "a"}, "spec": {}}, {"apiVersion": [], "kind": "Story", "spec": {}}):
+        assert with_defaults(strange, OperatorConfig()) == strange
 
 
 @pytest.mark.spec("admission-6")
