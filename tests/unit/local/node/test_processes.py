@@ -386,6 +386,23 @@ async def test_a_capability_that_root_does_not_keep_is_gone_for_what_it_executes
 
 
 @needs_root
+async def test_who_stays_root_for_lack_of_readable_files_keeps_what_reads_those_of_the_other_user(
+    launcher: Launcher, output: Output, tmp_path: Path
+) -> None:
+    closed, token = tmp_path / "closed", tmp_path / "token"
+    closed.mkdir(mode=0o700)
+    token.write_text("secret\n")
+    os.chown(token, USER, USER)
+    token.chmod(0o400)
+    user = User(USER, USER, reads=[str(closed)])
+    command = Command(("cat", str(token)), {"PATH": os.environ["PATH"]}, "/", user=user, drop_capabilities=range(41))
+    process = await launcher.run(command, output.writer, output.writer)
+    assert "user" in process.without
+    assert await output.line() == "secret"
+    await process.wait()
+
+
+@needs_root
 async def test_a_container_of_another_user_dies_with_its_shim_and_by_order(launcher: Launcher, output: Output) -> None:
     for end in ("shim", "order"):
         command = Command(("sleep", "600"), {"PATH": os.environ["PATH"]}, "/", user=User(USER, USER))
