@@ -30,6 +30,7 @@ import socket
 import stat
 import sys
 import time
+import warnings  # noqa: F401 - os.execvpe imports it, which comes too late for a user who may not read the library
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -194,11 +195,12 @@ def _start(command: dict[str, Any], stdout_fd: int, stderr_fd: int) -> tuple[int
                     _prctl(PR_SET_NO_NEW_PRIVS, 1)
                 path = command["argv"][0]
                 os.execvpe(path, command["argv"], command["env"])
-            except OSError as error:
+            except (OSError, ImportError) as error:
                 if user is None:
                     raise
                 # Whether it is the user who cannot, shows when it is tried without.
-                raise _NotPermitted("user", f"user {user['user']}: {path}: {error.strerror}") from error
+                told = error.strerror if isinstance(error, OSError) else error
+                raise _NotPermitted("user", f"user {user['user']}: {path}: {told}") from error
         except _NotPermitted as error:
             os.write(writer, json.dumps({"without": error.what, "why": error.why[:1000]}).encode())
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -68,20 +69,21 @@ class Scripted:
         return [when for when, _ in self.calls]
 
 
+NUMBERS = count(1)  # metrics outlive their controller, so no two tests may share a name
+
+
 class Bench:
     """Controllers in virtual time; whatever runs is cancelled at the end."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.tasks: list[asyncio.Task[None]] = []
-        self.number = 0
 
     def controller(self, reconciler: Any, **options: Any) -> Controller[Any]:
         reconciler.clock = self.clock
-        self.number += 1
         options.setdefault("reconciler", reconciler)
         manager: Any = Manager(self.clock)
-        return new_unmanaged(f"{id(self)}-{self.number}", manager, Options(**options))
+        return new_unmanaged(f"bench-{next(NUMBERS)}", manager, Options(**options))
 
     async def start(self, reconciler: Any, *requests: Request, **options: Any) -> Controller[Any]:
         made = self.controller(reconciler, **options)
