@@ -95,7 +95,8 @@ def test_a_hundred_running_stories_survive_the_change_to_this_version(tmp_path: 
                     cluster.apply(*(storyrun(f"r{number}", "default", "s") for number in range(RUNS)))
                     cluster.wait_run("default", "r0", timeout=120)
                     new = start(account, tmp_path / "new.log", worlds.ROOT / "src")
-                    until_said(tmp_path / "new.log", "starting manager")
+                    # As in a rolling update: the old one is asked to go when the new one is there.
+                    until_said(tmp_path / "new.log", "attempting to acquire leader lease")
                     asked = time.monotonic()
                     old.send_signal(signal.SIGTERM)
                     assert old.wait(30) == 0
