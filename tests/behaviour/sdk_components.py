@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bobrapet.sdk import Context, RetryError, engram
@@ -30,6 +32,21 @@ def signals(input: dict[str, Any], ctx: Context[dict[str, Any]]) -> dict[str, An
         ctx.signals.emit("part", part, visible=True)
     if IS_FIRST:
         raise RetryError("again, please")
+    return {"done": True}
+
+
+@engram
+def signals_at_once(ctx: Context[dict[str, Any]]) -> dict[str, Any]:
+    """Signals from four threads, each of which reads and writes the same StepRun."""
+    start = threading.Barrier(4)
+
+    def emit(name: str) -> None:
+        start.wait()
+        for number in range(3):
+            ctx.signals.emit(name, number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(emit, "abcd"))
     return {"done": True}
 
 

@@ -189,6 +189,17 @@ def test_signals_are_numbered_on_over_all_attempts(world: World, namespace: str,
     assert done["signals"]["part"]["sample"] == 2
 
 
+@pytest.mark.spec("workloads-38")
+def test_signals_emitted_at_once_are_all_there_with_numbers_of_their_own(
+    world: World, namespace: str, start: Callable[..., None]
+) -> None:
+    start("signals_at_once")
+    done = ended(world, namespace)["status"]
+    assert done["phase"] == "Succeeded", done
+    assert sorted(event["seq"] for event in done["signalEvents"]) == list(range(1, 13))
+    assert sorted(event["key"] for event in done["signalEvents"]) == sorted("abcd" * 3)
+
+
 def wait_event(world: World, namespace: str, reason: str) -> Object:
     """Events are sent in the operator's own time."""
     deadline = time.monotonic() + 60

@@ -42,7 +42,7 @@ FAULTY = (
     "quiet",
 )
 """Modes without an Engram in every namespace; tests that want one make it."""
-WITH_SDK = ("charges", "signals", "shows")
+WITH_SDK = ("charges", "signals", "signals_at_once", "shows")
 SDK_COMPONENTS = ROOT / "tests/behaviour/sdk_components.py"
 WIRE = ROOT / "tests/behaviour/wire"
 WIRE_GO = ROOT / ".cache/tests/wire-go"
