@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 import jsonschema
@@ -119,6 +122,29 @@ def test_a_schema_that_is_none_is_refused_with_its_pointer(schema: dict[str, Any
         compile_schema(schema)
     assert caught.value.pointer == pointer
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"$ref": "URL"},
+        {"$ref": "URL#/$defs/a"},
+        {"$id": "URL", "$ref": "other.json"},
+        {"$schema": "URL", "type": "object"},
+        {"properties": {"a": {"$dynamicRef": "URL#a"}}},
+        {"allOf": [{"$id": "URL", "items": {"$ref": "/x"}}]},
+    ],
+)
+def test_no_schema_makes_a_connection(form: dict[str, Any]) -> None:
+    """Neither while it is compiled nor while values are judged; the listener would have the connection in its line."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"
+        schema = json.loads(json.dumps(form).replace("URL", url))
+        with suppress(InvalidSchema):
+            compile_schema(schema).violations({"a": [1]}, Stands.NOTHING)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_references_inside_the_schema_work() -> None:
