@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from bobrapet.engine.steprun.observed import attempt_of, pod_of
 from bobrapet.reconcilers import glance
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
-from bobrapet.runtime.handler import LOW_PRIORITY
-from bobrapet.runtime.handler.eventhandler import enqueue
+from bobrapet.runtime.handler import LOW_PRIORITY, EnqueueMapped, enqueue_requests_from_map_func
 from bobrapet.runtime.predicate import Funcs
 from bobrapet.runtime.reconcile import Request
 
@@ -21,7 +20,11 @@ COUNTER_DELAY: Final = 5.0
 """Seconds that a definition waits before it is counted again: at most one write per object in this time."""
 
 BACKLOG_PRIORITY: Final = 2 * LOW_PRIORITY
-"""Below that of everything else that is there at the start."""
+"""Of what has ended: looked at after everything that may have to go on.
+
+Ended runs and steps are kept for days, and an operator that is killed soon after each start would otherwise come no
+further than to them.
+"""
 
 
 class EnqueueLater:
@@ -54,34 +57,12 @@ class EnqueueLater:
             queue.add_after(request, self._delay)
 
 
-class Backlog:
-    """Adds what a function maps an object to, to be looked at after everything that may have to go on.
-
-    Ended runs and steps are kept for days, and an operator that is killed soon after each start would otherwise come no
-    further than to them.
-    """
-
-    def __init__(self, to_requests: Callable[[Any], Awaitable[Iterable[Request]]]) -> None:
-        self._to_requests = to_requests
-
-    async def create(self, event: CreateEvent[Any], queue: RequestQueue) -> None:
-        await self._add(event.object, queue)
-
-    async def update(self, event: UpdateEvent[Any], queue: RequestQueue) -> None:
-        await self._add(event.object_new, queue)
-
-    async def delete(self, event: DeleteEvent[Any], queue: RequestQueue) -> None:
-        await self._add(event.object, queue)
-
-    async def generic(self, event: GenericEvent[Any], queue: RequestQueue) -> None:
-        await self._add(event.object, queue)
-
-    async def _add(self, obj: Any, queue: RequestQueue) -> None:
-        for request in await self._to_requests(obj):
-            enqueue(queue, request, BACKLOG_PRIORITY)
+def backlog(to_requests: Callable[[Any], Any]) -> EnqueueMapped:
+    """A handler for requests that may wait until everything else was looked at."""
+    return enqueue_requests_from_map_func(to_requests, priority=BACKLOG_PRIORITY)
 
 
-async def itself(obj: Unstructured) -> list[Request]:
+def itself(obj: Unstructured) -> list[Request]:
     return [Request(*ObjectKey.of(obj))]
 
 

@@ -140,11 +140,11 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator, source: 
     await (
         controller_managed_by(manager)
         .for_(RawStoryRun, Funcs(create=watches.is_news, update=lambda event: not operator.echoes.is_echo(event)))
-        .watches(RawStoryRun, watches.Backlog(watches.itself), watches.AT_THE_START)
+        .watches(RawStoryRun, watches.backlog(watches.itself), watches.AT_THE_START)
         .owns(RawStepRun, Funcs(create=watches.own_creation, update=watches.step_changed))
         .owns(RawStoryRun, Funcs(create=watches.own_creation, update=watches.run_changed))
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
-        .watches(Story, watches.Backlog(wake.ended_runs_of_story), spec_changed)
+        .watches(Story, watches.backlog(wake.ended_runs_of_story), spec_changed)
         .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)
         .watches(EngramTemplate, enqueue_requests_from_map_func(wake.runs_of_template), spec_changed)
         .watches(RawStepRun, waiting.WhenSlotsAreFree(lines))
@@ -167,7 +167,7 @@ async def _add_steprun(manager: ControllerManager, operator: Operator) -> None:
     await (
         controller_managed_by(manager)
         .for_(RawStepRun, Funcs(create=watches.is_news, update=lambda event: not operator.echoes.is_echo(event)))
-        .watches(RawStepRun, watches.Backlog(watches.itself), watches.AT_THE_START)
+        .watches(RawStepRun, watches.backlog(watches.itself), watches.AT_THE_START)
         .owns(Job, Funcs(create=watches.own_creation, update=watches.attempt_changed))
         .watches(Job, enqueue_requests_from_map_func(wake.step_of_new_job), watches.APPEARS)
         .watches(

@@ -11,8 +11,8 @@ from bobrapet.reconcilers.wakeups import story_of_run
 from bobrapet.reconcilers.watches import (
     AT_THE_START,
     COUNTER_DELAY,
-    Backlog,
     EnqueueLater,
+    backlog,
     is_news,
     itself,
     run_changed,
@@ -67,7 +67,10 @@ async def test_what_is_there_at_the_start_wakes_nobody() -> None:
 async def test_what_ended_before_the_start_is_looked_at_after_everything_that_may_go_on() -> None:
     clock = FakeClock()
     queue: PriorityQueue[Request] = PriorityQueue(clock=clock)
-    watched = [(EnqueueRequestForObject(), Funcs(create=is_news)), (Backlog(itself), AT_THE_START)]
+    watched = [
+        (EnqueueRequestForObject(), Funcs(create=is_news)),
+        (backlog(itself), AT_THE_START),
+    ]
     for name, phase in (("old", "Succeeded"), ("open", "Running"), ("older", "Failed"), ("new", None)):
         run = RawStoryRun({"metadata": {"namespace": "ns", "name": name}, "status": {"phase": phase} if phase else {}})
         event = CreateEvent(run, is_in_initial_list=True)

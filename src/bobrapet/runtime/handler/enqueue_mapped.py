@@ -17,10 +17,14 @@ MapFunc = Callable[[T], Iterable[R] | Awaitable[Iterable[R]]]
 
 
 class EnqueueMapped:
-    """Calls the function with the object; on an update with the old and the new one. Each request is added once."""
+    """Calls the function with the object; on an update with the old and the new one. Each request is added once.
 
-    def __init__(self, to_requests: MapFunc[Any, Any]) -> None:
+    `priority`: that of all its requests, instead of the low one for what HND-4 names and the usual one for the rest.
+    """
+
+    def __init__(self, to_requests: MapFunc[Any, Any], *, priority: int | None = None) -> None:
         self._to_requests = to_requests
+        self._priority = priority
 
     async def create(self, event: CreateEvent[Any], queue: RequestQueue) -> None:
         await self._enqueue(queue, priority_of_create(event), event.object)
@@ -41,12 +45,12 @@ class EnqueueMapped:
                 mapped = self._to_requests(obj)
                 requests.update(dict.fromkeys(await mapped if inspect.isawaitable(mapped) else mapped))
         for request in requests:
-            enqueue(queue, request, priority)
+            enqueue(queue, request, priority if self._priority is None else self._priority)
 
     def __repr__(self) -> str:
         return f"EnqueueMapped({getattr(self._to_requests, '__qualname__', self._to_requests)})"
 
 
-def enqueue_requests_from_map_func(to_requests: MapFunc[Any, Any]) -> EnqueueMapped:
+def enqueue_requests_from_map_func(to_requests: MapFunc[Any, Any], *, priority: int | None = None) -> EnqueueMapped:
     """A handler for requests that `to_requests` derives from an object."""
-    return EnqueueMapped(to_requests)
+    return EnqueueMapped(to_requests, priority=priority)
