@@ -111,7 +111,7 @@ class Invariants:
         before, after = old.get("status") or {}, new.get("status") or {}
         if ended is not None and before.get("output") != after.get("output"):
             raise Broken(f"the output of {name} changed after its end")
-        if after.get("retries", 0) < before.get("retries", 0):
+        if retries(new) < retries(old):
             raise Broken(f"retries of {name} went down")
         if now is Phase.SUCCEEDED:
             self._succeeded |= {(owner["uid"], name) for owner in new["metadata"]["ownerReferences"]}
@@ -198,12 +198,14 @@ class Invariants:
         if step is None or step["metadata"]["uid"] != uid:
             return  # its StepRun was deleted while the request was on its way; the Job is collected with it
         final, lost = final_phase(StepRun.model_validate(step)), self._simulation.nodes.lost.get(uid, 0)
-        if final is not None and self._simulation.is_split and (final is not Phase.SUCCEEDED or lost):
+        attempt, due = int(job["metadata"]["annotations"][labels.ANNOTATION_ATTEMPT]), retries(step)
+        if self._simulation.is_split and (
+            attempt < due or (final is not None and (final is not Phase.SUCCEEDED or lost))
+        ):
             return  # a request that an operator sent while it led; the one that leads now has deleted the Job before it
         if final is not None:
             raise Broken(f"{name} runs again after its end was recorded: {final}")
-        attempt = int(job["metadata"]["annotations"][labels.ANNOTATION_ATTEMPT])
-        if attempt != (step.get("status") or {}).get("retries", 0):
+        if attempt != due:
             raise Broken(f"{name} runs attempt {attempt}, its status says {step.get('status')}")
         self._started[uid, attempt] = self._started.get((uid, attempt), 0) + 1
         if self._started[uid, attempt] > 1 + lost:
@@ -296,7 +298,14 @@ def is_over(states: Object, steps: list[Object]) -> bool:
     return all(phase and Phase(phase).is_terminal for phase in phases)
 
 
+def retries(step: Object) -> int:
+    found: int = (step.get("status") or {}).get("retries", 0)
+    return found
+
+
 def _holds_a_slot(step: Object) -> bool:
     if (step.get("status") or {}).get("phase") in ("Paused", "Blocked"):
         return False
+    if step["metadata"]["labels"].get(labels.MATERIALIZE) == "true":
+        return False  # what a step waits for must not wait for its slot
     return final_phase(StepRun.model_validate(step)) is None

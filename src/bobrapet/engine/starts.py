@@ -16,6 +16,7 @@ from bobrapet.config import policy as execution_policy
 from bobrapet.engine import attempts, evaluation, launch
 from bobrapet.engine.graph import Graph, Node
 from bobrapet.engine.launch import is_owned
+from bobrapet.engine.materialize import is_materialize
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Event
 from bobrapet.engine.reasons import Queued, Starting, WaitsForAccount, WaitsForReference, Wake
@@ -172,7 +173,7 @@ class Starts(Work):
         visible = sum(
             final_phase(steprun) is None and steprun.status.phase not in (Phase.PAUSED, Phase.BLOCKED)
             for steprun in self.snapshot.steps.values()
-            if is_owned(steprun, self.run_object)
+            if is_owned(steprun, self.run_object) and not is_materialize(steprun)
         )
         unseen = sum(
             state.phase is Phase.RUNNING and self.steprun(name) is None

@@ -77,11 +77,12 @@ def trigger_runs(trigger: Unstructured) -> list[str]:
 def slots(step: Unstructured) -> list[str]:
     """A step holds its slots from its creation until its end, unless it is Paused or Blocked.
 
-    Its end is the controller's word: what a component reports may be tried again.
+    Its end is the controller's word: what a component reports may be tried again. What evaluates a template is no step
+    of the Story, and holds none: a step that has a slot may wait for it (spec runs 22, B-41).
     """
-    if final_mark(step) is not None or phase(step) in _SLOTLESS:
-        return []
     found = step.metadata.labels or {}
+    if final_mark(step) is not None or phase(step) in _SLOTLESS or found.get(labels.MATERIALIZE) == "true":
+        return []
     story = f"story/{step.metadata.namespace}/{found.get(labels.STORY_NAME, '')}"
     return [ANY, f"queue/{found.get(labels.QUEUE) or DEFAULT_QUEUE}", story]
 

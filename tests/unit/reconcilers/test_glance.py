@@ -55,6 +55,13 @@ def test_a_step_is_open_and_holds_slots_as_its_phase_says(phase: Phase | None) -
     assert glance.slots(raw) == []
 
 
+def test_what_evaluates_a_template_holds_no_slot() -> None:
+    raw = steprun(None)
+    assert glance.slots(raw)
+    raw.metadata.labels = {**(raw.metadata.labels or {}), "bubustack.io/materialize": "true"}
+    assert glance.slots(raw) == []
+
+
 def waiting_run(reason: str, phase: str = "Pending", **found_labels: str) -> Any:
     states = {
         "a": {"phase": "Running"},

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bobrapet.api import Engram, StepRun, labels
-from bobrapet.config.operator import OperatorConfig
+from bobrapet.config.operator import OperatorConfig, parse
 from bobrapet.engrams.materialize import materialize
 from bobrapet.reconcilers.stores import Stores
 from bobrapet.runtime.client.object import ObjectKey
@@ -128,6 +128,23 @@ async def test_the_same_question_is_asked_once_and_a_new_one_again() -> None:
     names = [found.metadata.name or "" for found in await questions(world)]
     assert len(set(names)) == 2
     assert {name[:20] for name in names} == {"run1-materialize-if-"}
+
+
+async def test_a_question_takes_no_slot_of_a_full_operator() -> None:
+    decided = step("load", "fetch", if_="{{ gt (len steps.fetch.output.body) 1 }}")
+    world = unreachable(decided, step("other", "fetch"), step("third", "fetch"))
+    world.config = parse({"storyrun.global-concurrency": "1"}).config
+    await fetched(world)
+    asked = await question(world)
+    assert await world.job(asked.metadata.name or "") is not None
+    assert await world.job("run1-other") is not None
+    assert await world.job("run1-third") is None  # the one slot is taken
+    await world.component_reports("run1-other", phase="Succeeded", exitClass="success", output={})
+    await world.job_ends("run1-other", "Complete", exit_code=0)
+    await world.settle()
+    assert await world.job("run1-third") is not None
+    await answered(world, True)
+    assert await world.job("run1-load") is None  # it is a step, and waits for its turn
 
 
 async def test_the_component_gets_its_question_as_it_is() -> None:
