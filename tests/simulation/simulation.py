@@ -193,7 +193,9 @@ class Simulation:
         return found
 
     async def _let_time_pass(self) -> None:
-        """Nothing can happen before a clock says so."""
+        """Nothing can happen before a clock says so, or the garbage collector comes round."""
+        if self.server.collect():
+            return
         moments = [timer for timer in [self.clock.next_timer] if timer is not None]
         if not moments:
             raise Broken(f"nothing will ever happen: {[self.server.get('StoryRun', name) for name in self.roots]}")

@@ -35,7 +35,7 @@ from bobrapet.engine.reasons import (
 )
 from bobrapet.engine.scheduling import QueuePlace
 from bobrapet.engine.starts import Starts
-from bobrapet.engine.states import State, moment
+from bobrapet.engine.states import State, from_api, moment
 from bobrapet.engine.work import Ending
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ class Pass(Starts):
             self.record(node.name, begun.ended(final, message, reason, at=finished))
         elif state is None or state.is_unstarted:
             self.record(node.name, State(Phase.RUNNING, started_at=self.now))
+        elif state.is_held:
+            self.record(node.name, replace(state, message="", reason=""))  # it has got its slot after all
 
     def _advance(self, node: Node, state: State) -> None:
         name = node.name
@@ -197,21 +199,22 @@ class Pass(Starts):
         if existing is not None:
             self._foreign(node, existing)
             return
-        if not self.is_certainly_gone(state):
+        if not self._is_certainly_absent(state):
             self.reasons[node.name] = Starting()
             return
         if self._must_not_start(node):
             self._too_late(node)
             return
-        match self._prepare(node, node.step):
-            case launch.Ready(steprun=steprun):  # it has its slot already
-                self._begun.append(node)
-                self.starts.append(steprun)
-                self.reasons[node.name] = Starting()
-            case launch.Missing(kind=kind, name=name):
-                self._await_reference(node, kind, name)
-            case launch.Refused(reason=reason, message=message):
-                self.fail(node.name, reason, message)
+        if self._collect(node, node.step, node.name):  # by now others may have its slot: they count StepRuns
+            self._begun.append(node)
+
+    def _is_certainly_absent(self, state: State) -> bool:
+        """Whether a StepRun that the cache does not show was never created, or is gone."""
+        if not state.is_held:
+            return self.is_certainly_gone(state)
+        # Something of the step stands in line for a slot, perhaps just this: there is no point in giving it time.
+        self.needs_confirmation = self.needs_confirmation or not self.snapshot.authoritative
+        return self.snapshot.authoritative
 
     def _too_late(self, node: Node) -> None:
         """A step was to start, but what it starts was never created, and by now a step has failed."""
@@ -264,9 +267,14 @@ class Pass(Starts):
                 continue
             if other.block is not node.block:
                 continue  # earlier blocks are over, whatever became of the step
-            if state is None or (not state.is_terminal and not self._flows(node)):
-                waiting.append(name)
-            elif not state.is_terminal or node.block is not Block.MAIN or state.phase is Phase.SUCCEEDED:
+            if state is None:
+                # Nothing wakes a run for what it has just created, so a stream starts all in one pass.
+                if not (self._flows(node) and name in self._prepared):
+                    waiting.append(name)
+            elif not state.is_terminal:
+                if not self._flows(node):
+                    waiting.append(name)
+            elif node.block is not Block.MAIN or state.phase is Phase.SUCCEEDED:
                 continue
             elif state.phase is Phase.SKIPPED:
                 if state.reason == "DependencyFailed":  # passed on; a step skipped by its own `if` is not
@@ -387,7 +395,7 @@ class Pass(Starts):
                 case _:
                     pass
         begun = self.run_object.status.step_states.get(node.name)
-        if begun is not None and begun.phase is Phase.RUNNING and not self.is_certainly_gone(state):
+        if begun is not None and begun.phase is Phase.RUNNING and not self._is_certainly_absent(from_api(begun)):
             # The branch may run already. And starting it changes no status, so nothing would stop a plan that was made
             # from an old copy of the run: it takes an authoritative one.
             self.reasons[key] = Starting()

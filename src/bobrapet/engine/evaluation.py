@@ -29,7 +29,6 @@ observers: Final[list[Callable[[str, bool, float], None]]] = []
 """Hear of each evaluation: the kind of its template, whether it gave a value, and the seconds that it took. They count;
 no decision depends on them."""
 
-_OUTPUTS: Final = ("output", "outputs")
 _NOT_IN_ALIAS: Final = re.compile("[^A-Za-z0-9_]")
 
 
@@ -124,17 +123,20 @@ class Templates:
         evaluate: Callable[[Mapping[str, Any]], Value],
         mode: Literal["condition", "object"] = "object",
     ) -> Value | Failed | Needs:
-        try:
-            return evaluate(self._context)
-        except ExpressionError as error:
-            if error.kind != "offloaded":
-                return _failed(error)
+        works_on_stored = self._works_on_stored(template, mode)
+        if not works_on_stored:
+            try:
+                return evaluate(self._context)
+            except ExpressionError as error:
+                if error.kind != "offloaded":
+                    return _failed(error)
         context = self._narrowed(template)
-        try:
-            return evaluate(context)  # what is offloaded beside the values that are read does not matter (decision 8)
-        except ExpressionError as again:
-            if again.kind != "offloaded":
-                return _failed(again)
+        if not works_on_stored:
+            try:
+                return evaluate(context)  # what is offloaded beside the values that are read does not matter
+            except ExpressionError as again:
+                if again.kind != "offloaded":
+                    return _failed(again)
         if self._policy == "error":
             return Failed("it reads offloaded data, which templating.offloaded-data-policy (error) forbids")
         materialize = self._materialize
@@ -159,18 +161,28 @@ class Templates:
         except SelectorError as error:
             return Failed(str(error))
 
+    def _works_on_stored(self, template: Any, mode: Literal["condition", "object"]) -> bool:
+        """Whether a template needs stored data, although the expressions would not say so and take the reference for
+        the value: a function over an input of the run (they know of outputs only, spec expressions 9.1), and a
+        condition that is nothing but a path (decision 8)."""
+        is_condition = mode == "condition"
+        return any(
+            (is_condition or (reference.root == "inputs" and not reference.is_plain))
+            and _leads_to_stored(self._context, reference.path)
+            for reference in references(template)
+        )
+
     def _narrowed(self, template: Any) -> Mapping[str, Any]:
-        """The context with only those outputs of the steps that a template reads, where it reads them by name."""
+        """The context with only those inputs and outputs that a template reads, where it reads them by name."""
+        read: set[str] | None = set()
         wanted: dict[str, set[str] | None] = {}
         for reference in references(template):
-            if reference.step is None:
-                continue
-            path, known = reference.path, wanted.setdefault(reference.step, set())
-            if len(path) > 3 and path[2] in _OUTPUTS and isinstance(path[3], str):
-                if known is not None:
-                    known.add(path[3])
-            else:
-                wanted[reference.step] = None
+            path = reference.path
+            if reference.root == "inputs":
+                read = _and(read, path[1:])
+            elif reference.step is not None:
+                known = wanted.setdefault(reference.step, set())
+                wanted[reference.step] = _and(known, path[3:] if path[2:3] in (("output",), ("outputs",)) else ())
         steps = dict(self._context.get("steps", {}))
         for name, keys in wanted.items():
             entry = steps.get(name)
@@ -180,7 +192,10 @@ class Templates:
             if isinstance(output, Mapping) and PayloadReference.parse(output) is None:
                 kept = {key: value for key, value in output.items() if key in keys}
                 steps[name] = {**entry, "output": kept, "outputs": kept}
-        return {**self._context, "steps": steps}
+        inputs = self._context.get("inputs")
+        if read is not None and isinstance(inputs, Mapping) and PayloadReference.parse(inputs) is None:
+            inputs = {key: value for key, value in inputs.items() if key in read}
+        return {**self._context, "inputs": inputs, "steps": steps}
 
     def _read(self, template: Any, context: Mapping[str, Any]) -> dict[str, Any]:
         """The part of the context that a template reads."""
@@ -189,6 +204,13 @@ class Templates:
             "inputs": inputs if any(reference.root == "inputs" for reference in references(template)) else {},
             "steps": {name: steps[name] for name in references_in(template) if name in steps},
         }
+
+
+def _and(known: set[str] | None, path: tuple[str | int, ...]) -> set[str] | None:
+    """The keys that are read, with the first one of another path; None: all of them."""
+    if known is None or not path or not isinstance(path[0], str):
+        return None
+    return {*known, path[0]}
 
 
 def _failed(error: ExpressionError) -> Failed:
@@ -272,6 +294,18 @@ def _text(value: Any) -> str:
 def distinct(references: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """Each stored object once."""
     return tuple({reference[REFERENCE]: reference for reference in references}.values())
+
+
+def _leads_to_stored(value: Any, path: tuple[str | int, ...]) -> bool:
+    """Whether a path comes to a storage reference, or ends at a value that holds one."""
+    for part in path:
+        if PayloadReference.parse(value) is not None:
+            return True
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return any(stored_in(value))
 
 
 def stored_in(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -67,7 +67,7 @@ def plan(snapshot: RunSnapshot, now: datetime) -> RunPlan | None:
 def _whole(snapshot: RunSnapshot, token: str, now: datetime) -> RunPlan:
     run = snapshot.run
     if run.spec.cancel_requested:
-        return _ignored(labels.ANNOTATION_REDRIVE_OBSERVED, token, _CANCELED)
+        return _ignored(labels.ANNOTATION_REDRIVE_OBSERVED, token, _CANCELED, now)
     if not snapshot.authoritative:
         return RunPlan(confirm=True, summary="is being redriven")
     if deletes := _deletes(_owned(snapshot)):
@@ -91,7 +91,7 @@ def _from_step(snapshot: RunSnapshot, request: str, now: datetime) -> RunPlan | 
     run, story = snapshot.run, snapshot.story
     observed = labels.ANNOTATION_REDRIVE_FROM_STEP_OBSERVED
     if run.spec.cancel_requested:
-        return _ignored(observed, request, _CANCELED)
+        return _ignored(observed, request, _CANCELED, now)
     if story is None:
         return None
     graph = graph_of(story)
@@ -99,12 +99,12 @@ def _from_step(snapshot: RunSnapshot, request: str, now: datetime) -> RunPlan | 
     step = step.strip()
     if not step or not token.strip() or step not in graph.nodes:
         known = "" if step in graph.nodes else f'; Story "{story.metadata.name}" has no step "{step}"'
-        return _ignored(observed, request, f'redrive-from-step must be "<step>:<token>", not "{request}"{known}')
+        why = f'redrive-from-step must be "<step>:<token>", not "{request}"{known}'
+        return _ignored(observed, request, why, now)
     names = _affected(run, graph, step)
     if lost := _lost_upstream(snapshot, graph, names):
-        return _ignored(
-            observed, request, f"step {lost} above {step} has no StepRun any more, so its output is gone; redrive whole"
-        )
+        why = f"step {lost} above {step} has no StepRun any more, so its output is gone; redrive whole"
+        return _ignored(observed, request, why, now)
     if not snapshot.authoritative:
         return RunPlan(confirm=True, summary=f"is being redriven from step {step}")
     children = list(_of_steps(snapshot, graph, names))
@@ -202,8 +202,10 @@ def _observed(annotation: str, value: str) -> dict[str, Any]:
     }
 
 
-def _ignored(annotation: str, value: str, why: str) -> RunPlan:
+def _ignored(annotation: str, value: str, why: str, now: datetime) -> RunPlan:
+    """The run goes on as if nobody had asked: a pass that tells so did not look at it, so another one follows."""
     return RunPlan(
+        wakes=(Wake(now, "the redrive was ignored, and the run goes on"),),
         metadata={"metadata": {"annotations": {annotation: value}}},
         events=(Event("Warning", "RedriveIgnored", why),),
         summary=why,

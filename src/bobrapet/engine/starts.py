@@ -57,14 +57,14 @@ class Starts(Work):
         grace: timedelta,
     ) -> None:
         super().__init__(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
-        self._prepared: list[_Prepared] = []
+        self._prepared: dict[str, _Prepared] = {}
 
     def _collect(self, node: Node, step: Step, key: str, parent: str = "") -> bool:
         """Prepares the StepRun of a step or branch; says whether one will be created when there is a slot."""
         found = self._prepare(node, step, parent)
         match found:
             case launch.Ready():
-                self._prepared.append(_Prepared(node, key, found))
+                self._prepared[key] = _Prepared(node, key, found)
                 return True
             case launch.Missing(kind=kind, name=missing):
                 self._await_reference(node, kind, missing)
@@ -114,7 +114,7 @@ class Starts(Work):
 
     def _launch(self) -> None:
         """Starts what is prepared as far as there are slots; the rest stands in line."""
-        prepared, self._prepared = self._prepared, []
+        prepared, self._prepared = list(self._prepared.values()), {}
         if self.snapshot.identity_fault:
             self.starts.clear()
             for item in prepared:
@@ -129,7 +129,7 @@ class Starts(Work):
             place=self.place,
             config=self.snapshot.config,
             occupancy=self._occupancy(),
-            own_active=self._own_active(),
+            own_active=self._own_active(but={item.key for item in prepared}),
             queued_since=self._queued_since(),
             now=self.now,
         )
@@ -151,13 +151,16 @@ class Starts(Work):
         state = self.states.get(item.node.name)
         if state is None or state.is_unstarted:
             self.record(item.node.name, State(Phase.RUNNING, started_at=self.now))
+        elif state.is_held and item.key == item.node.name:
+            self.record(item.node.name, replace(state, message="", reason=""))
 
     def _hold(self, item: _Prepared, reason: Queued | WaitsForAccount, word: str) -> None:
         """Keeps a step from starting; `word` is what its state says about why."""
         self.reasons[item.key] = reason
         state = self.states.get(item.node.name)
         if state is not None and not state.is_unstarted:
-            # A parallel step of which some branches run: its state says that others wait, or no slot would wake it.
+            # A parallel step of which some branches run, or a step that was to start and lost its slot: the state says
+            # that something waits, or no slot would wake it.
             self.record(item.node.name, replace(state, message=str(reason), reason=word))
             return
         since = state.started_at if state is not None and state.started_at else self.now
@@ -168,8 +171,12 @@ class Starts(Work):
         found = self.snapshot.occupancy
         return replace(found, rivals=[rival for rival in found.rivals if rival.key not in ancestors])
 
-    def _own_active(self) -> int:
-        """Slots that this run holds: its StepRuns that go on, and those that are created but not visible yet."""
+    def _own_active(self, *, but: set[str]) -> int:
+        """Slots that this run holds: its StepRuns that go on, and those that are created but not visible yet.
+
+        Args:
+            but: steps of which it is known that they have no StepRun, whatever their state says.
+        """
         visible = sum(
             final_phase(steprun) is None and steprun.status.phase not in (Phase.PAUSED, Phase.BLOCKED)
             for steprun in self.snapshot.steps.values()
@@ -178,7 +185,7 @@ class Starts(Work):
         unseen = sum(
             state.phase is Phase.RUNNING and self.steprun(name) is None
             for name, state in self.states.items()
-            if self.graph.nodes[name].step.ref is not None
+            if self.graph.nodes[name].step.ref is not None and name not in but
         )
         return visible + unseen
 

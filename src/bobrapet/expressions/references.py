@@ -10,6 +10,7 @@ from bobrapet.expressions import nodes
 from bobrapet.expressions.errors import ExpressionError
 from bobrapet.expressions.functions import LIBRARY
 from bobrapet.expressions.parser import ROOTS, parse
+from bobrapet.expressions.plain_path import Path, plain_path
 
 
 class Reference:
@@ -19,14 +20,16 @@ class Reference:
     what is read in the end. References are equal when their paths are.
     """
 
-    __slots__ = ("path", "position", "template", "where")
+    __slots__ = ("is_plain", "path", "position", "template", "where")
 
-    def __init__(self, path: tuple[str | int, ...], template: str, position: int, where: str = "$") -> None:
-        """`where` is the element of the container that holds the template: `$.body.items[0]`."""
+    def __init__(self, path: Path, template: str, position: int, where: str = "$", *, is_plain: bool = False) -> None:
+        """`where` is the element of the container that holds the template: `$.body.items[0]`. The template of a plain
+        reference is nothing but the path, and gives the value itself."""
         self.path = path
         self.template = template
         self.position = position
         self.where = where
+        self.is_plain = is_plain
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reference) and self.path == other.path
@@ -69,8 +72,9 @@ def references(value: Any) -> list[Reference]:
     """
     found: list[Reference] = []
     for where, text in templates(value):
-        for path, position in _paths(text):
-            found.append(Reference(path, text, position, where))
+        paths, is_plain = _paths(text)
+        for path, position in paths:
+            found.append(Reference(path, text, position, where, is_plain=is_plain))
     return found
 
 
@@ -88,14 +92,16 @@ def templates(value: Any, where: str = "$") -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(1000)
-def _paths(text: str) -> tuple[tuple[tuple[str | int, ...], int], ...]:
+def _paths(text: str) -> tuple[tuple[tuple[Path, int], ...], bool]:
+    """The paths that a text reads, and whether it is one of them and nothing else."""
     try:
-        return paths_read(parse(text, LIBRARY))
+        tree = parse(text, LIBRARY)
     except ExpressionError:
-        return ()
+        return (), False
+    return paths_read(tree), plain_path(tree) is not None
 
 
-def paths_read(tree: nodes.Tree) -> tuple[tuple[tuple[str | int, ...], int], ...]:
+def paths_read(tree: nodes.Tree) -> tuple[tuple[Path, int], ...]:
     """The paths that a template reads, each with its position, in order of appearance."""
     bodies = [tree.root, *tree.defined.values()]
     found = [(path, position) for body in bodies for path, position in _read_paths(body) if path[0] in ROOTS]
@@ -114,7 +120,7 @@ def _read_paths(statements: Sequence[nodes.Statement]) -> Iterator[tuple[tuple[s
             yield path, operand.pos
 
 
-def path_of(node: nodes.Operand) -> tuple[str | int, ...] | None:
+def path_of(node: nodes.Operand) -> Path | None:
     """Returns the path from the context that a node stands for; None when it is no path."""
     match node:
         case nodes.Field():
@@ -132,7 +138,7 @@ def path_of(node: nodes.Operand) -> tuple[str | int, ...] | None:
     return None
 
 
-def _path_of_call(args: list[nodes.Operand]) -> tuple[str | int, ...] | None:
+def _path_of_call(args: list[nodes.Operand]) -> Path | None:
     """The path that `index` and `get` with literal keys, or a lone path in parentheses, stand for."""
     match args:
         case [nodes.Identifier(name="index" | "get"), target, *keys]:

@@ -100,6 +100,20 @@ def test_a_malformed_redrive_is_told_once_and_changes_nothing(request_: str) -> 
     assert not world.reconcile().writes
 
 
+@pytest.mark.parametrize("request_", [{"redrive_from_step": "nope:1"}, {"redrive_from_step": "a"}])
+def test_a_running_run_whose_redrive_is_ignored_is_looked_at_again_at_once(request_: dict[str, str]) -> None:
+    world = World(story("a"))
+    world.reconcile()
+    world.end("a")
+    world.annotate(**request_)
+    plan = world.plan()
+    world.apply(plan)
+    assert world.events[-1] == ("Warning", "RedriveIgnored")
+    assert plan.wake_at == T0, "nobody else tells the run that its step has ended"
+    world.reconcile()
+    assert world.phase == "Succeeded/Completed"
+
+
 def test_a_redrive_from_below_a_step_that_was_cleaned_up_is_refused() -> None:
     world = failed()
     del world.steps["r1-a"]

@@ -66,11 +66,51 @@ def test_b28_every_branch_of_a_parallel_step_takes_a_slot() -> None:
     assert len(world.steps) == 3
 
 
+def test_a_step_that_was_never_created_takes_no_slot_that_somebody_else_took_meanwhile() -> None:
+    """Found by the simulation: the status said that it runs, its creation failed, and another run was faster."""
+    world = World(story("a"), config={"storyrun.global-concurrency": "1"})
+    world.reconcile()
+    del world.steps["r1-a"]
+    world.occupancy = Occupancy(total=1)
+    world.at(3 * SECOND).reconcile()
+    assert not world.steps
+    assert world.state("a") == "Running/GlobalConcurrency"
+    world.occupancy = Occupancy()
+    world.reconcile()
+    assert set(world.steps) == {"r1-a"}
+    assert world.state("a") == "Running"
+    world.end("a").reconcile()
+    assert world.phase == "Succeeded/Completed"
+
+
+def test_a_step_that_shows_up_after_all_stands_in_line_no_more() -> None:
+    world = World(story("a"), config={"storyrun.global-concurrency": "1"})
+    world.reconcile()
+    created = world.steps.pop("r1-a")
+    world.occupancy = Occupancy(total=1)
+    world.at(3 * SECOND).reconcile()
+    world.steps["r1-a"] = created
+    world.reconcile()
+    assert world.state("a") == "Running"
+
+
+def test_a_step_that_lost_its_slot_is_skipped_when_another_one_fails() -> None:
+    world = World(story("a", "b"), config={"storyrun.global-concurrency": "2"})
+    world.reconcile()
+    del world.steps["r1-a"]
+    world.occupancy = Occupancy(total=1)
+    world.at(3 * SECOND).reconcile()
+    world.end("b", "Failed").reconcile()
+    assert world.state("a") == "Skipped/FailFast"
+    assert world.phase.startswith("Failed")
+
+
 def test_a_parallel_step_says_that_branches_wait_for_a_slot_and_since_when() -> None:
     """Found by the simulation: nothing else tells the run's place in line, and no free slot would wake it."""
     branches = [{"name": name, "ref": {"name": "worker"}} for name in "xy"]
     world = World(story(step("p: parallel", with_={"steps": branches}), policy={"concurrency": 1}))
     world.reconcile()
+    assert world.state("p") == "Running/StoryConcurrency"
     world.at(3 * SECOND).reconcile()
     assert world.state("p") == "Running/StoryConcurrency"
     assert world.run.status.step_states["p"].started_at == "2026-01-01T10:00:00.000Z"

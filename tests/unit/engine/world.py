@@ -107,6 +107,7 @@ class World:
         self.writes = 0
         self.log: list[RunPlan] = []
         self._serial = 0
+        self._met_a_taken_name = False
         spec: dict[str, Any] = {"storyRef": {"name": story.metadata.name if story else "s"}, **run_spec}
         if inputs is not None:
             spec["inputs"] = dict(inputs)
@@ -198,8 +199,8 @@ class World:
             self.patch(run, found.metadata)
         if found.status is not None:
             self.patch(run, found.status)
-        for item in (*found.starts, *found.children):
-            self.create(item)
+        created = [self.create(item) for item in (*found.starts, *found.children)]
+        self._met_a_taken_name = not all(created)
         for annotate in found.cancels:
             shelf: dict[str, Any] = self.runs if annotate.kind == "StoryRun" else self.steps
             if annotate.name in shelf:
@@ -215,7 +216,11 @@ class World:
         self.log.append(found)
 
     def reconcile(self, name: str = "", *, at_most: int = 20) -> RunPlan:
-        """Plans and applies until nothing changes any more; returns the last plan, which writes nothing."""
+        """Plans and applies until nothing changes any more; returns the last plan, which writes nothing.
+
+        While a run goes on, what it writes to itself wakes nobody: a plan that has more to do must say so.
+        """
+        last: RunPlan | None = None
         for _ in range(at_most):
             if (name or self.name) not in self.runs:
                 return RunPlan()
@@ -223,8 +228,18 @@ class World:
             if not found.writes:
                 assert found.wake_at is None or found.wake_at > self.now, "a plan without effect wakes at once"
                 return found
+            assert last is None or self._is_woken(last, name), f"after {last} nobody would plan {found}"
             self.apply(found, name)
+            last = found
         raise AssertionError(f"plans do not settle: {found}")
+
+    def _is_woken(self, applied: RunPlan, name: str) -> bool:
+        """Whether the operator looks at the run again because of what it did."""
+        phase = self.runs[name or self.name].status.phase
+        is_live = phase is not None and not phase.is_terminal
+        is_due = applied.wake_at is not None and applied.wake_at <= self.now
+        changes_others = bool(applied.children or applied.deletes or applied.cancels)
+        return not is_live or is_due or changes_others or self._met_a_taken_name
 
     def at(self, moment: datetime | timedelta) -> World:
         """Moves the time to a moment, or to T0 plus a span."""

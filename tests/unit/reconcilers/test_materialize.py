@@ -24,10 +24,15 @@ def with_policy(policy: str) -> OperatorConfig:
     return dataclasses.replace(config, templating=dataclasses.replace(config.templating, offloaded_data_policy=policy))
 
 
-def unreachable(*steps: Any, policy: str = "inject", installed: bool = True, **spec: Any) -> World:
+FLAG = {"$bubuStorageRef": f"inputs/{NAMESPACE}/run1/input.json", "$bubuStoragePath": "flag"}
+
+
+def unreachable(
+    *steps: Any, policy: str = "inject", installed: bool = True, inputs: dict[str, Any] | None = None, **spec: Any
+) -> World:
     """Steps offload, but the controller itself reaches no store."""
     more = [template("materialize")] if installed else []
-    objects = (template(), *more, engram(), story(step("fetch"), *steps, **spec), storyrun())
+    objects = (template(), *more, engram(), story(step("fetch"), *steps, **spec), storyrun(**inputs or {}))
     return World(*objects, config=with_policy(policy), stores=Stores())
 
 
@@ -145,6 +150,40 @@ async def test_a_question_takes_no_slot_of_a_full_operator() -> None:
     assert await world.job("run1-third") is not None
     await answered(world, True)
     assert await world.job("run1-load") is None  # it is a step, and waits for its turn
+
+
+@pytest.mark.parametrize("condition", ["{{ eq inputs.text `short` }}", "{{ inputs.flag }}", "{{ inputs.flag | not }}"])
+async def test_a_condition_over_offloaded_inputs_of_the_run_is_decided_by_a_component(condition: str) -> None:
+    world = unreachable(step("load", if_=condition), inputs={"text": BODY, "flag": FLAG, "n": 1})
+    await world.settle()
+    asked = await question(world)
+    read = {"text": BODY} if "text" in condition else {"flag": FLAG}
+    assert asked.spec.input == {"mode": "condition", "template": condition, "vars": {"inputs": read, "steps": {}}}
+    await answered(world, True)
+    assert await world.job("run1-load") is not None
+
+
+async def test_what_is_offloaded_beside_the_inputs_that_a_condition_reads_needs_no_component() -> None:
+    world = unreachable(step("load", if_="{{ eq inputs.n 1.0 }}"), inputs={"text": BODY, "n": 1})
+    await world.settle()
+    assert await questions(world) == []
+    assert await world.job("run1-load") is not None
+
+
+async def test_a_condition_that_is_only_a_path_into_an_offloaded_output_is_decided_by_a_component() -> None:
+    world = unreachable(step("load", "fetch", if_="{{ steps.fetch.output.body.done }}"))
+    await fetched(world)
+    await answered(world, False)
+    assert (await world.run()).status.step_states["load"].phase == "Skipped"
+
+
+async def test_the_output_of_a_story_over_offloaded_inputs_waits_for_the_component() -> None:
+    output = {"same": "{{ inputs.text }}", "size": "{{ printf `%d` (len inputs.text) }}"}
+    world = unreachable(output=output, inputs={"text": BODY})
+    await fetched(world, "small")
+    assert (await world.run()).status.phase == "Running"
+    await answered(world, {"same": BODY, "size": "7"})
+    assert (await world.run()).status.output == {"same": BODY, "size": "7"}
 
 
 async def test_the_component_gets_its_question_as_it_is() -> None:

@@ -58,6 +58,14 @@ async def test_a_condition_over_offloaded_data_is_decided_in_process() -> None:
     assert set((await world.run()).status.step_states) == {"fetch", "load"}
 
 
+@pytest.mark.parametrize(("found", "phase"), [(True, "Running"), (False, "Skipped")])
+async def test_a_condition_that_is_only_a_path_reads_what_is_stored_there(found: bool, phase: str) -> None:
+    world = Offloading(step("load", "fetch", if_="{{ steps.fetch.output.body.done }}"))
+    world.holds({"done": found})
+    await world.fetched()
+    assert (await world.run()).status.step_states["load"].phase == phase
+
+
 async def test_a_selector_in_the_reference_reads_into_the_object() -> None:
     world = Offloading(output={"n": "{{ len steps.fetch.output.body }}"})
     world.holds({"rows": [1, 2, 3]})
