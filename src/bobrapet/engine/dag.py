@@ -442,10 +442,10 @@ class Pass(Starts):
         if child is None:
             if not self.is_certainly_gone(state):
                 self.reasons[node.name] = AwaitsRun(name)
-            elif state.child:
-                self.fail(node.name, "ReferenceNotFound", f'StoryRun "{name}" was deleted')
             elif self.ending is not None and node.block is Block.MAIN:
                 pass  # the end of the run is that of the step
+            elif state.child:
+                self.fail(node.name, "ReferenceNotFound", f'StoryRun "{name}" was deleted')
             elif self._must_not_start(node):
                 self._too_late(node)
             else:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from bobrapet.api import labels
 from bobrapet.api.enums import Phase
 from bobrapet.api.names import label
+from bobrapet.engine import settings
 from bobrapet.engine.graph import Block, Graph, graph_of
 from bobrapet.engine.launch import is_owned, steprun_name
 from bobrapet.engine.merge import merge_patch
 from bobrapet.engine.outcome import has_succeeded
 from bobrapet.engine.plans import Delete, Event, RunPlan
 from bobrapet.engine.reasons import Wake
+from bobrapet.engine.states import moment
 
 if TYPE_CHECKING:
     from bobrapet.api import StepRun, StoryRun
@@ -101,12 +103,15 @@ def _from_step(snapshot: RunSnapshot, request: str, now: datetime) -> RunPlan | 
         known = "" if step in graph.nodes else f'; Story "{story.metadata.name}" has no step "{step}"'
         why = f'redrive-from-step must be "<step>:<token>", not "{request}"{known}'
         return _ignored(observed, request, why, now)
-    names = _affected(run, graph, step)
-    if lost := _lost_upstream(snapshot, graph, names):
-        why = f"step {lost} above {step} has no StepRun any more, so its output is gone; redrive whole"
-        return _ignored(observed, request, why, now)
     if not snapshot.authoritative:
         return RunPlan(confirm=True, summary=f"is being redriven from step {step}")
+    names = _affected(run, graph, step)
+    while lost := _lost_upstream(snapshot, graph, names):
+        if _is_cleaned_up(snapshot, now):
+            why = f"step {lost} above {step} has no StepRun any more, so its output is gone; redrive whole"
+            return _ignored(observed, request, why, now)
+        # An earlier request has deleted it, and this one came before the status forgot the step.
+        names |= _affected(run, graph, lost)
     children = list(_of_steps(snapshot, graph, names))
     if deletes := _deletes(children):
         return RunPlan(deletes=deletes, summary=f"is being redriven from step {step}")
@@ -166,6 +171,13 @@ def _lost_upstream(snapshot: RunSnapshot, graph: Graph, names: set[str]) -> str:
         if state.phase is Phase.SUCCEEDED and (steprun is None or not has_succeeded(steprun)):
             return name
     return ""
+
+
+def _is_cleaned_up(snapshot: RunSnapshot, now: datetime) -> bool:
+    """Whether the children's time to live is over, so that a StepRun may be gone without anybody having asked."""
+    finished = moment(snapshot.run.status.finished_at)
+    expired = finished is not None and now >= finished + settings.child_ttl(snapshot.config, snapshot.story)
+    return expired or snapshot.run.status.children_cleaned_at is not None
 
 
 def _owned(snapshot: RunSnapshot) -> Iterable[StepRun | StoryRun]:

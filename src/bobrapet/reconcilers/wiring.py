@@ -143,6 +143,8 @@ async def _add_storyrun(manager: ControllerManager, operator: Operator, source: 
         .watches(RawStoryRun, watches.backlog(watches.itself), watches.AT_THE_START)
         .owns(RawStepRun, Funcs(create=watches.own_creation, update=watches.step_changed))
         .owns(RawStoryRun, Funcs(create=watches.own_creation, update=watches.run_changed))
+        .watches(RawStepRun, enqueue_requests_from_map_func(wake.ended_run_of_child), watches.APPEARS)
+        .watches(RawStoryRun, enqueue_requests_from_map_func(wake.ended_run_of_child), watches.APPEARS)
         .watches(Story, enqueue_requests_from_map_func(wake.runs_of_story), spec_changed)
         .watches(Story, watches.backlog(wake.ended_runs_of_story), spec_changed)
         .watches(Engram, enqueue_requests_from_map_func(wake.runs_of_engram), spec_changed)

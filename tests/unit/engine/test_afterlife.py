@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -116,10 +117,34 @@ def test_a_running_run_whose_redrive_is_ignored_is_looked_at_again_at_once(reque
 
 def test_a_redrive_from_below_a_step_that_was_cleaned_up_is_refused() -> None:
     world = failed()
-    del world.steps["r1-a"]
+    world.at(timedelta(hours=2)).reconcile()
+    assert not world.steps
     world.annotate(redrive_from_step="b:1")
     world.reconcile()
     assert world.events[-1] == ("Warning", "RedriveIgnored")
+
+
+def test_a_redrive_that_replaces_one_that_has_only_deleted_the_children_runs_those_again_too() -> None:
+    """Found by the simulation: the output of the step above was gone, and the step failed for want of it."""
+    world = failed()
+    world.annotate(redrive_from_step="a:1")
+    deleted = world.plan()
+    assert {delete.name for delete in deleted.deletes} >= {"r1-a", "r1-b"}
+    world.apply(deleted)
+    world.annotate(redrive_from_step="b:2")
+    world.reconcile()
+    assert world.states["a"] == "Running"
+    assert ("Warning", "RedriveIgnored") not in world.events
+
+
+def test_a_cache_that_lags_makes_no_redrive_be_refused() -> None:
+    world = failed()
+    seen = world.steps.pop("r1-a")
+    world.annotate(redrive_from_step="b:1")
+    assert plan(world.snapshot(), world.now).confirm
+    world.steps["r1-a"] = seen
+    world.reconcile()
+    assert world.states == {"a": "Succeeded", "b": "Running"}
 
 
 def test_b35_a_canceled_run_is_not_redriven() -> None:

@@ -312,6 +312,16 @@ def test_b35_cancel_reaches_child_runs() -> None:
     assert (world.phase, world.state("e")) == ("Finished/Canceled", "Canceled/Canceled")
 
 
+def test_a_child_run_that_is_gone_when_its_run_is_canceled_is_no_failure() -> None:
+    world = World(story(step("e: executeStory", with_={"storyRef": {"name": "child"}})))
+    world.stories["wf/child"] = story("x", name="child")
+    world.reconcile()
+    del world.runs["r1-e"]
+    world.patch(world.run, {"spec": {"cancelRequested": True}})
+    world.at(3 * SECOND).reconcile()
+    assert (world.phase, world.state("e")) == ("Finished/Canceled", "Canceled/Canceled")
+
+
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Timeout"])
 def test_a_child_run_that_ended_by_itself_while_it_was_canceled_tells_how(phase: str) -> None:
     world = World(story(step("e: executeStory", with_={"storyRef": {"name": "child"}})))

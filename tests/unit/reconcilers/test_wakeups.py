@@ -10,7 +10,7 @@ from bobrapet.api import labels
 from bobrapet.reconcilers import wakeups, watches
 from bobrapet.reconcilers.builtin import Job, Pod
 from bobrapet.reconcilers.echoes import MOST, Echoes
-from bobrapet.reconcilers.glance import RawStepRun
+from bobrapet.reconcilers.glance import RawStepRun, RawStoryRun
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.errors import NotFound
 from bobrapet.runtime.event import CreateEvent, UpdateEvent
@@ -42,6 +42,29 @@ class Shelf:
         if key != ObjectKey.of(self._obj):
             raise NotFound(f"{key} is not there")
         return self._obj
+
+
+def child(*, owner_uid: str = "r", **status: Any) -> Any:
+    owner = {"apiVersion": "runs.bubustack.io/v1alpha1", "kind": "StoryRun", "name": "r1", "uid": owner_uid}
+    metadata = {"name": "r1-a", "namespace": "wf", "ownerReferences": [{**owner, "controller": True}]}
+    return RawStepRun({"metadata": metadata, "status": status})
+
+
+def ended_run(phase: str) -> Any:
+    return RawStoryRun({"metadata": {"name": "r1", "namespace": "wf", "uid": "r"}, "status": {"phase": phase}})
+
+
+async def test_a_step_that_shows_up_after_the_end_of_its_run_wakes_the_run() -> None:
+    """Found by the simulation: its run could not ask it to end, and it went on until its own timeout."""
+    wake = wakeups.WakeUps(Shelf(ended_run("Timeout")))  # type: ignore[arg-type]
+    assert await wake.ended_run_of_child(child()) == [Request("wf", "r1")]
+    assert await wake.ended_run_of_child(child(phase="Succeeded")) == []
+    assert await wake.ended_run_of_child(child(owner_uid="of an earlier run")) == []
+
+
+async def test_a_step_that_shows_up_while_its_run_goes_on_wakes_nobody() -> None:
+    wake = wakeups.WakeUps(Shelf(ended_run("Running")))  # type: ignore[arg-type]
+    assert await wake.ended_run_of_child(child()) == []
 
 
 def test_a_job_that_counts_its_pods_wakes_no_step() -> None:
