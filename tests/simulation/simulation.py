@@ -104,7 +104,7 @@ class Simulation:
         for number, name in enumerate(self.roots):
             story = "urgent" if self.case.is_urgent and number % 2 else "s"
             inputs: Any = {"n": 7}
-            if self.case.offloads and self.reaches_store:
+            if self.case.offloads:
                 inputs = dehydrate(inputs, self.store, input_prefix("wf", name), Limits(inline=0))
             self._create(StoryRun, name, {"storyRef": {"name": story}, "inputs": inputs})
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from bobrapet.api import labels
 from bobrapet.engine.reasons import WaitsForPayload
+from bobrapet.engine.run import plan
 from tests.unit.engine.world import SECOND, T0, World, step, story
 
 
@@ -80,6 +84,16 @@ def test_without_storage_offloaded_data_fails_its_reader_instead_of_hanging_it()
     world.reconcile()
     assert world.state("b") == "Failed/ExpressionFailed"
     assert "no storage" in (world.run.status.step_states["b"].message or "")
+
+
+def test_a_component_is_asked_only_by_a_plan_on_the_newest_objects() -> None:
+    """Found by the simulation: asking writes no status, so an old copy of the run asked for one that had ended."""
+    world = offloading("inject")
+    cached = replace(world.snapshot(), can_materialize=True, has_storage=False)
+    assert plan(cached, world.now).confirm
+    found = plan(replace(cached, authoritative=True), world.now)
+    assert [steprun.metadata.labels[labels.MATERIALIZE] for steprun in found.starts] == ["true"]
+    assert not found.confirm
 
 
 @pytest.mark.spec("workloads-19")
