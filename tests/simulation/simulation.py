@@ -212,6 +212,7 @@ class Simulation:
                 continue
             if self.server.collect():
                 continue
+            await self._stop_older()
             timer = self.clock.next_timer
             if timer is None or timer > end:
                 return
@@ -266,6 +267,15 @@ class Simulation:
     def _cut_older(self) -> None:
         for process in self.processes[:-1]:
             process.wire.is_cut = True
+
+    async def _stop_older(self) -> None:
+        """Operators that do not lead any more have no request on its way, and end."""
+        stopped = [task for process in self.processes[:-1] for task in process.tasks]
+        del self.processes[:-1]
+        for task in stopped:
+            task.cancel()
+        if stopped:
+            await settle()
 
     async def _kill_all(self) -> None:
         self.processes.clear()
