@@ -106,6 +106,63 @@ def test_a_plain_path_to_offloaded_data_reaches_the_component_as_reference() -> 
     assert found.start.inputs == {"x": REFERENCE}
 
 
+INPUT = {"$bubuStorageRef": "inputs/wf/r1/input.json"}
+OTHER = {"$bubuStorageRef": "inputs/wf/r1/other.json"}
+
+
+@pytest.mark.parametrize("condition", ["{{ eq inputs.n 7.0 }}", "{{ inputs.n }}", "{{ inputs.n | not }}"])
+def test_a_condition_never_takes_the_reference_for_the_input(condition: str) -> None:
+    world = World(story(step("a", if_=condition)), inputs={"n": INPUT, "other": OTHER})
+    world.has_storage = True
+    assert list(world.plan().load) == [INPUT]
+    world.payloads[INPUT["$bubuStorageRef"]] = 7 if "eq" in condition else "not" not in condition
+    world.reconcile()
+    assert set(world.steps) == {"r1-a"}
+
+
+def test_a_condition_that_is_a_path_reads_what_is_stored_there() -> None:
+    world = World(story("a", step("b", if_="{{ steps.a.output.big.done }}")))
+    world.has_storage = True
+    world.reconcile()
+    world.end("a", big=REFERENCE)
+    world.payloads[REFERENCE["$bubuStorageRef"]] = {"done": False}
+    world.reconcile()
+    assert world.state("b") == "Skipped/ConditionFalse"
+
+
+def test_an_input_that_is_passed_on_stays_a_reference() -> None:
+    world = World(story("a", output={"n": "{{ inputs.n }}"}), inputs={"n": INPUT})
+    world.reconcile()
+    world.end("a").reconcile()
+    assert world.run.status.output == {"n": INPUT}
+
+
+def test_an_input_that_is_printed_is_read() -> None:
+    world = World(story("a", output={"text": "n is {{ inputs.n }}"}), inputs={"n": INPUT})
+    world.has_storage = True
+    world.reconcile()
+    world.end("a")
+    assert list(world.reconcile().load) == [INPUT]
+    world.payloads[INPUT["$bubuStorageRef"]] = "seven"
+    world.reconcile()
+    assert world.run.status.output == {"text": "n is seven"}
+
+
+def test_what_evaluates_a_template_takes_no_slot() -> None:
+    decided = step("b", if_="{{ eq steps.a.output.big `x` }}")
+    world = World(story("a", decided, "c: needs a", policy={"concurrency": 1}))
+    world.reconcile()
+    world.end("a", big=REFERENCE)
+    snapshot = replace(world.snapshot(), can_materialize=True, authoritative=True)
+    asked = plan(snapshot, world.now)
+    question = next(found for found in asked.starts if found.metadata.labels.get(labels.MATERIALIZE))
+    assert question.metadata.name is not None
+    assert len(asked.starts) == 2, "the step that is ready has its slot beside it"
+    world.create(question)
+    snapshot = replace(world.snapshot(), can_materialize=True, authoritative=True)
+    assert [found.metadata.name for found in plan(snapshot, world.now).starts] == ["r1-c"]
+
+
 def test_an_output_with_offloaded_data_waits_for_it() -> None:
     world = World(story("a", output={"v": "{{ steps.a.output.big | upper }}"}))
     world.has_storage = True
