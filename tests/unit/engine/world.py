@@ -352,13 +352,23 @@ class World:
         return found
 
     def reconcile_step(self, name: str, *, at_most: int = 10, **more: Any) -> StepPlan:
+        """As `reconcile`, for a StepRun."""
+        last: StepPlan | None = None
         for _ in range(at_most):
             found = self.plan_step(name, **more)
             if not found.writes:
                 assert found.wake_at is None or found.wake_at > self.now, "a plan without effect wakes at once"
                 return found
+            assert last is None or self._is_step_woken(last, name), f"after {last} nobody would plan {found}"
             self.apply_step(name, found)
+            last = found
         raise AssertionError(f"plans do not settle: {found}")
+
+    def _is_step_woken(self, applied: StepPlan, name: str) -> bool:
+        phase = self.steps[f"{self.name}-{name}"].status.phase
+        is_live = phase is not None and not phase.is_terminal
+        is_due = applied.wake_at is not None and applied.wake_at <= self.now
+        return not is_live or is_due or bool(applied.deletes)
 
     def report(self, name: str, phase: str, **status: Any) -> World:
         """What a component patches into its StepRun."""
