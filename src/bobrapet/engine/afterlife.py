@@ -56,12 +56,12 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
             wakes.append(Wake(until, f"StepRun {child.metadata.name} is cut off"))
     status = RunStatus(run, now)
     delete_run = False
-    if run.status.children_cleaned_at is None:
+    remaining = list(_children(snapshot))
+    if run.status.children_cleaned_at is None or remaining:  # a cache may show a child after it was said to be gone
         expiry = finished + settings.child_ttl(snapshot.config, snapshot.story)
         if now < expiry:
             wakes.append(Wake(expiry, "its StepRuns are deleted"))
         else:
-            remaining = list(_children(snapshot))
             known = {delete.name for delete in deletes}
             deletes += [
                 Delete(rest.KIND, rest.metadata.name or "", rest.metadata.uid)
@@ -70,7 +70,7 @@ def after_the_end(snapshot: RunSnapshot, now: datetime) -> RunPlan:
             ]
             if not remaining:
                 status.keep("childrenCleanedAt", format_time(now))
-    if not any(_children(snapshot)):
+    if not remaining:
         retention = settings.retention(snapshot.config, snapshot.story)
         if retention is not None:
             expiry = finished + retention

@@ -199,22 +199,20 @@ class Pass(Starts):
         if existing is not None:
             self._foreign(node, existing)
             return
-        if not self._is_certainly_absent(state):
+        if not self._may_be_absent(state):
             self.reasons[node.name] = Starting()
             return
         if self._must_not_start(node):
+            self._make_certain(node)
             self._too_late(node)
             return
         if self._collect(node, node.step, node.name):  # by now others may have its slot: they count StepRuns
             self._begun.append(node)
 
-    def _is_certainly_absent(self, state: State) -> bool:
-        """Whether a StepRun that the cache does not show was never created, or is gone."""
-        if not state.is_held:
-            return self.is_certainly_gone(state)
-        # Something of the step stands in line for a slot, perhaps just this: there is no point in giving it time.
-        self.needs_confirmation = self.needs_confirmation or not self.snapshot.authoritative
-        return self.snapshot.authoritative
+    def _may_be_absent(self, state: State) -> bool:
+        """Whether a StepRun that the cache does not show was never created, or is gone: certainly, or because something
+        of the step stands in line for a slot, perhaps just this. It is made certain before it gets one."""
+        return state.is_held or self.is_certainly_gone(state)
 
     def _too_late(self, node: Node) -> None:
         """A step was to start, but what it starts was never created, and by now a step has failed."""
@@ -395,12 +393,13 @@ class Pass(Starts):
                 case _:
                     pass
         begun = self.run_object.status.step_states.get(node.name)
-        if begun is not None and begun.phase is Phase.RUNNING and not self._is_certainly_absent(from_api(begun)):
+        if begun is not None and begun.phase is Phase.RUNNING and not self._may_be_absent(from_api(begun)):
             # The branch may run already. And starting it changes no status, so nothing would stop a plan that was made
             # from an old copy of the run: it takes an authoritative one.
             self.reasons[key] = Starting()
             return None
         if self._must_not_start(node):
+            self._make_certain(node)
             self.reasons[key] = Ended(Phase.CANCELED, "the run is ending")
             return Phase.CANCELED
         self._collect(node, branch, key, node.name)

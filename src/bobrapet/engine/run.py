@@ -213,8 +213,9 @@ class _Live:
             status.close_removed(graph)
         else:
             status.set("message", finish.progress(current))
-        # Without a status to write, nothing would stop an old copy of the run from ending what the next attempt began.
-        is_unfenced = bool(current.cancels) and status.patch() is None
+        # Without a status to write, nothing would stop an old copy of the run: from ending what the next attempt began,
+        # from asking a component about what was decided long ago.
+        is_unfenced = bool(current.cancels or current.starts or current.children) and status.patch() is None
         is_final = bool(current.deletes) or is_unfenced
         confirm = (current.needs_confirmation or is_final) and not snapshot.authoritative
         return RunPlan(

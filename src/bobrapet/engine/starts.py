@@ -143,7 +143,15 @@ class Starts(Work):
                 queued = admission.queued[item.key]
                 self._hold(item, queued, queued.cause)
 
+    def _make_certain(self, node: Node) -> None:
+        """Asks for the newest objects before something is done in the belief that a step which has begun has no
+        StepRun: the cache may only not show it yet."""
+        begun = self.run_object.status.step_states.get(node.name)
+        if begun is not None and begun.phase is Phase.RUNNING:
+            self.needs_confirmation = self.needs_confirmation or not self.snapshot.authoritative
+
     def _admit(self, item: _Prepared) -> None:
+        self._make_certain(item.node)
         self.starts.append(item.ready.steprun)
         self.reasons[item.key] = Starting()
         if item.ready.near_limit:

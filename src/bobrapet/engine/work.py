@@ -280,8 +280,6 @@ class Work:
         )
         existing = self.snapshot.steps.get(question.name)
         if existing is None:
-            # Asking changes no status, so nothing would stop a plan that was made from an old copy of the run.
-            self.needs_confirmation = self.needs_confirmation or not self.snapshot.authoritative
             self.engrams.append(question.engram)
             self.starts.append(question.steprun)
             return evaluation.Needs(())

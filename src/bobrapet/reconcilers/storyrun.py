@@ -15,7 +15,7 @@ from bobrapet.engine.snapshot import RunSnapshot
 from bobrapet.reconcilers import apply
 from bobrapet.reconcilers.identity import ForeignIdentity, ensure_identity
 from bobrapet.reconcilers.metrics import Meter
-from bobrapet.reconcilers.occupancy import is_limited
+from bobrapet.reconcilers.occupancy import is_limited, occupancy
 from bobrapet.reconcilers.operator import Operator
 from bobrapet.reconcilers.payloads import PlannedRun, plan_run
 from bobrapet.reconcilers.rbac import PATCH_STATUS, READ, Rule
@@ -67,12 +67,13 @@ class StoryRunReconciler:
         planned = await self._plan(run)
         if planned is None:
             return RunPlan()
-        if not planned.plan.starts or not is_limited(planned.snapshot.config, run, planned.snapshot.story):
+        snapshot = planned.snapshot
+        if not planned.plan.starts or not is_limited(snapshot.config, run, snapshot.story):
             return await self._carry_out(planned)
         # Between counting the slots and taking them, nobody else may take them (B-28).
         async with self._taking_slots:
-            newest = await get_or_none(self._operator.client, StoryRun, ObjectKey.of(run))
-            again = await self._plan(newest) if newest is not None else None
+            found = await occupancy(self._operator.client, snapshot.config, snapshot.run, snapshot.story)
+            again = await self._confirmed(dataclasses.replace(snapshot, occupancy=found))
             return await self._carry_out(again) if again is not None else RunPlan()
 
     async def _plan(self, run: StoryRun) -> PlannedRun | None:
@@ -80,9 +81,12 @@ class StoryRunReconciler:
 
         None: the API server says that the run is gone.
         """
-        planned = await plan_run(self._operator, await run_snapshot(self._operator, run))
+        return await self._confirmed(await run_snapshot(self._operator, run))
+
+    async def _confirmed(self, snapshot: RunSnapshot) -> PlannedRun | None:
+        planned = await plan_run(self._operator, snapshot)
         if planned.plan.confirm:
-            fresh = await get_or_none(self._operator.live, StoryRun, ObjectKey.of(run))
+            fresh = await get_or_none(self._operator.live, StoryRun, ObjectKey.of(snapshot.run))
             if fresh is None:
                 return None
             planned = await plan_run(self._operator, await run_snapshot(self._operator, fresh, live=True))

@@ -53,13 +53,16 @@ class WakeUps:
         return [Request(*ObjectKey.of(run)) for run in ended if not run.get("status", "childrenCleanedAt")]
 
     async def ended_run_of_child(self, child: Unstructured) -> list[Request]:
-        """The run that ended before the cache showed a step or child run of it: it could not ask that one to end."""
+        """The run that ended before the cache showed a step or child run of it: it could not ask that one to end, or
+        says that its children are deleted."""
         owner = next((found for found in child.metadata.owner_references or [] if found.controller), None)
-        if owner is None or owner.kind != StoryRun.KIND or not glance.is_open(child):
+        if owner is None or owner.kind != StoryRun.KIND:
             return []
         run = await get_or_none(self._reader, RawStoryRun, ObjectKey(child.metadata.namespace or "", owner.name))
-        has_ended = run is not None and run.metadata.uid == owner.uid and not glance.is_open(run)
-        return [Request(child.metadata.namespace or "", owner.name)] if has_ended else []
+        if run is None or run.metadata.uid != owner.uid or glance.is_open(run):
+            return []
+        is_forgotten = glance.is_open(child) or run.get("status", "childrenCleanedAt")
+        return [Request(child.metadata.namespace or "", owner.name)] if is_forgotten else []
 
     async def runs_of_engram(self, engram: Engram) -> list[Request]:
         """Runs of the Stories with a step that names the Engram: a step may be waiting for it."""

@@ -137,6 +137,16 @@ def test_a_redrive_that_replaces_one_that_has_only_deleted_the_children_runs_tho
     assert ("Warning", "RedriveIgnored") not in world.events
 
 
+def test_a_child_that_shows_up_after_all_were_said_to_be_deleted_is_deleted() -> None:
+    world = failed()
+    late = world.steps.pop("r1-a")
+    world.at(timedelta(hours=2)).reconcile()
+    assert world.run.status.children_cleaned_at
+    world.steps["r1-a"] = late
+    world.reconcile()
+    assert not world.steps
+
+
 def test_a_cache_that_lags_makes_no_redrive_be_refused() -> None:
     world = failed()
     seen = world.steps.pop("r1-a")

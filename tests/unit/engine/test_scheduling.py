@@ -66,6 +66,29 @@ def test_b28_every_branch_of_a_parallel_step_takes_a_slot() -> None:
     assert len(world.steps) == 3
 
 
+def test_a_branch_that_may_run_already_is_looked_for_before_another_one_gets_its_slot() -> None:
+    branches = [{"name": name, "ref": {"name": "worker"}} for name in "xyz"]
+    world = World(story(step("p: parallel", with_={"steps": branches}), policy={"concurrency": 2}))
+    world.reconcile()
+    unseen = world.steps.pop("r1-p-y")
+    assert plan(world.snapshot(), world.now).confirm
+    world.steps["r1-p-y"] = unseen
+    found = plan(world.snapshot(), world.now)
+    assert not found.confirm, "nobody gets a slot, so nothing needs to be certain"
+    assert not found.writes
+
+
+def test_a_branch_that_may_run_already_is_looked_for_although_the_status_changes_anyway() -> None:
+    branches = [{"name": name, "ref": {"name": "worker"}} for name in "xyz"]
+    world = World(story("a", step("p: parallel", with_={"steps": branches}), policy={"concurrency": 3}))
+    world.reconcile()
+    del world.steps["r1-p-y"]
+    world.end("a")
+    found = plan(world.snapshot(), world.now)
+    assert found.status is not None
+    assert found.confirm
+
+
 def test_a_step_that_was_never_created_takes_no_slot_that_somebody_else_took_meanwhile() -> None:
     """Found by the simulation: the status said that it runs, its creation failed, and another run was faster."""
     world = World(story("a"), config={"storyrun.global-concurrency": "1"})

@@ -87,9 +87,13 @@ def test_without_storage_offloaded_data_fails_its_reader_instead_of_hanging_it()
 
 
 def test_a_component_is_asked_only_by_a_plan_on_the_newest_objects() -> None:
-    """Found by the simulation: asking writes no status, so an old copy of the run asked for one that had ended."""
+    """Found by the simulation: without a status to write, an old copy of the run asked for one that had ended."""
     world = offloading("inject")
-    cached = replace(world.snapshot(), can_materialize=True, has_storage=False)
+    world.has_storage = False
+    fenced = plan(replace(world.snapshot(), can_materialize=True), world.now)
+    assert fenced.status is not None
+    world.patch(world.run, fenced.status)
+    cached = replace(world.snapshot(), can_materialize=True)
     assert plan(cached, world.now).confirm
     found = plan(replace(cached, authoritative=True), world.now)
     assert [steprun.metadata.labels[labels.MATERIALIZE] for steprun in found.starts] == ["true"]

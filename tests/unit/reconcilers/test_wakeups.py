@@ -50,8 +50,9 @@ def child(*, owner_uid: str = "r", **status: Any) -> Any:
     return RawStepRun({"metadata": metadata, "status": status})
 
 
-def ended_run(phase: str) -> Any:
-    return RawStoryRun({"metadata": {"name": "r1", "namespace": "wf", "uid": "r"}, "status": {"phase": phase}})
+def ended_run(phase: str, **status: Any) -> Any:
+    metadata = {"name": "r1", "namespace": "wf", "uid": "r"}
+    return RawStoryRun({"metadata": metadata, "status": {"phase": phase, **status}})
 
 
 async def test_a_step_that_shows_up_after_the_end_of_its_run_wakes_the_run() -> None:
@@ -60,6 +61,12 @@ async def test_a_step_that_shows_up_after_the_end_of_its_run_wakes_the_run() -> 
     assert await wake.ended_run_of_child(child()) == [Request("wf", "r1")]
     assert await wake.ended_run_of_child(child(phase="Succeeded")) == []
     assert await wake.ended_run_of_child(child(owner_uid="of an earlier run")) == []
+
+
+async def test_a_step_that_shows_up_after_its_run_said_that_all_are_deleted_wakes_the_run() -> None:
+    """Found by the simulation: an operator that had just started saw no steps, and nobody deleted them any more."""
+    wake = wakeups.WakeUps(Shelf(ended_run("Succeeded", childrenCleanedAt="2026-01-01T00:00:00Z")))  # type: ignore[arg-type]
+    assert await wake.ended_run_of_child(child(phase="Succeeded")) == [Request("wf", "r1")]
 
 
 async def test_a_step_that_shows_up_while_its_run_goes_on_wakes_nobody() -> None:
