@@ -115,7 +115,6 @@ class Pass(Starts):
         """Takes back what the sweep was about to start, before it came to the step that ends the run."""
         self._prepared.clear()
         for node in self._begun:
-            self.starts = [found for found in self.starts if found.spec.step_id != node.name]
             self.children = [
                 child for child in self.children if child.metadata.labels[labels.PARENT_STEP] != label(node.name)
             ]
@@ -380,7 +379,7 @@ class Pass(Starts):
             self.reasons[key] = Ended(final, told(steprun, final)[0]) if final is not None else running(steprun)
             return final
         if branch.if_:
-            match self.templates(Site("if", f"{node.name}-{branch.name}")).condition(branch.if_):
+            match self.templates(Site("if", f"{node.name}-{branch.name}", node=node.name)).condition(branch.if_):
                 case False:
                     self.reasons[key] = Ended(Phase.SKIPPED, "`if` is false")
                     return Phase.SKIPPED

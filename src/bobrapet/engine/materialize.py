@@ -39,6 +39,8 @@ class Site:
     purpose: str
     """`if`, `until`, `with`, `execute-story`, `story-output`."""
     step: str = ""
+    node: str = ""
+    """The step of the Story, when `step` names a branch of it."""
     waiting: str = ""
     """The StepRun that waits for the answer; empty: the run itself does."""
 

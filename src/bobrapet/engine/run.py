@@ -213,19 +213,21 @@ class _Live:
             status.close_removed(graph)
         else:
             status.set("message", finish.progress(current))
+        questions = current.questions()
+        starts = (*current.starts, *(question.steprun for question in questions))
         # Without a status to write, nothing would stop an old copy of the run: from ending what the next attempt began,
         # from asking a component about what was decided long ago.
-        is_unfenced = bool(current.cancels or current.starts or current.children) and status.patch() is None
+        is_unfenced = bool(current.cancels or starts or current.children) and status.patch() is None
         is_final = bool(current.deletes) or is_unfenced
         confirm = (current.needs_confirmation or is_final) and not snapshot.authoritative
         return RunPlan(
             confirm=confirm,
             load=distinct(loads),
-            ensure_identity=bool(current.starts),
+            ensure_identity=bool(starts),
             metadata=_metadata(snapshot, place, current),
             status=status.patch(),
-            engrams=tuple(current.engrams),
-            starts=tuple(current.starts),
+            engrams=tuple(question.engram for question in questions),
+            starts=starts,
             children=tuple(current.children),
             cancels=tuple(current.cancels),
             deletes=tuple(current.deletes),

@@ -117,6 +117,7 @@ class Starts(Work):
         prepared, self._prepared = list(self._prepared.values()), {}
         if self.snapshot.identity_fault:
             self.starts.clear()
+            self._questions.clear()
             for item in prepared:
                 self._hold(item, WaitsForAccount(self.snapshot.identity_fault), IDENTITY_REFUSED)
             return

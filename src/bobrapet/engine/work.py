@@ -20,7 +20,7 @@ from bobrapet.engine.reasons import Reason, WaitsForPayload, Wake
 from bobrapet.engine.states import State, from_api, recorded_timers
 
 if TYPE_CHECKING:
-    from bobrapet.api import Engram, StepRun, Story, StoryRun
+    from bobrapet.api import StepRun, Story, StoryRun
     from bobrapet.engine.plans import Annotate, Delete, Event
     from bobrapet.engine.scheduling import QueuePlace
     from bobrapet.engine.snapshot import RunSnapshot
@@ -85,8 +85,9 @@ class Work:
         self.inputs, self.place, self.grace = inputs, place, grace
         self.ending = ending
         self.states: dict[str, State] = {}
-        self.engrams: list[Engram] = []
         self.starts: list[StepRun] = []
+        self._questions: list[tuple[str, materialize.Wanted]] = []
+        """What is to evaluate a template, and the step whose template it is; empty: the Story's own."""
         self.children: list[StoryRun] = []
         self.cancels: list[Annotate] = []
         self.deletes: list[Delete] = []
@@ -264,6 +265,14 @@ class Work:
         kind = _KINDS.get(site.purpose, site.purpose) if site is not None else "idempotencyKey"
         return evaluation.Templates(context, self.snapshot.config, evaluation.offloaded(self.snapshot), ask, kind=kind)
 
+    def questions(self) -> list[materialize.Wanted]:
+        """What components are to evaluate, but for steps that have ended since the question came up."""
+        return [
+            question
+            for step, question in self._questions
+            if step not in self.states or not self.states[step].is_terminal
+        ]
+
     def _materialized(
         self, site: materialize.Site, mode: materialize.Mode, template: Any, variables: Mapping[str, Any]
     ) -> evaluation.Value | evaluation.Failed | evaluation.Needs:
@@ -280,8 +289,7 @@ class Work:
         )
         existing = self.snapshot.steps.get(question.name)
         if existing is None:
-            self.engrams.append(question.engram)
-            self.starts.append(question.steprun)
+            self._questions.append((site.node or site.step, question))
             return evaluation.Needs(())
         found = materialize.answer(existing, self.run_object, mode)
         return evaluation.Needs(()) if found is None else found

@@ -114,6 +114,27 @@ INPUT = {"$bubuStorageRef": "inputs/wf/r1/input.json"}
 OTHER = {"$bubuStorageRef": "inputs/wf/r1/other.json"}
 
 
+@pytest.mark.parametrize("last", [step("z: stop"), step("z: wait", with_={"until": "{{ nope }}"})])
+def test_no_component_is_asked_about_a_step_that_the_end_of_the_run_skips(last: object) -> None:
+    """Found by the simulation: the step that ends the run came after the one with the question."""
+    asks = step("b: condition", if_="{{ eq inputs.n 7.0 }}")
+    world = World(story(asks, last), inputs={"n": INPUT})
+    found = plan(replace(world.snapshot(), can_materialize=True, authoritative=True), world.now)
+    assert not found.starts
+    assert not found.engrams
+
+
+def test_a_step_that_goes_on_after_a_failure_still_asks() -> None:
+    waits = step("w: wait", with_={"until": "{{ eq inputs.n 7.0 }}"})
+    world = World(story("a", waits), inputs={"n": INPUT})
+    world.has_storage = True
+    world.reconcile()
+    world.has_storage = False
+    world.end("a", "Failed")
+    found = plan(replace(world.snapshot(), can_materialize=True, authoritative=True), world.now)
+    assert [steprun.metadata.labels[labels.MATERIALIZE] for steprun in found.starts] == ["true"]
+
+
 @pytest.mark.parametrize("condition", ["{{ eq inputs.n 7.0 }}", "{{ inputs.n }}", "{{ inputs.n | not }}"])
 def test_a_condition_never_takes_the_reference_for_the_input(condition: str) -> None:
     world = World(story(step("a", if_=condition)), inputs={"n": INPUT, "other": OTHER})
