@@ -52,6 +52,9 @@ RUN_BY = {
     r"bobrapet config check operator.yaml": f"{CONFIG}::test_a_bad_file_is_explained_line_by_line",
     r"bobrapet explain etl-1$": "tests/cli/test_explain.py"
     "::test_a_run_is_explained_while_it_is_served_and_after_its_server_was_killed",
+    r"BOBRAPET_SEEDS=2000 BOBRAPET_FIRST_SEED=7000 pytest tests/simulation$": "tests/simulation/test_simulation.py"
+    "::test_whatever_happens_every_run_ends_as_its_story_says",
+    r"hack/mutate ": "tests/unit/hack/test_mutate.py::test_every_mutation_of_the_engine_fails_a_test_of_it",
     r"make demo$": "tests/cli/test_demo.py::test_the_demo_prints_the_output_that_the_readme_shows",
     r"bobrapet run examples/batch-etl --input url=": "tests/cli/test_run.py"
     "::test_the_seed_story_runs_on_real_data_and_prints_its_output",
