@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 import urllib3  # noqa: E402
 import yaml  # noqa: E402
 from tests.behaviour.cluster import Cluster  # noqa: E402
+from tests.behaviour.worlds import wait_for_the_garbage_collector  # noqa: E402
 
 from bobrapet.api.crds import crd_manifests  # noqa: E402
 from bobrapet.runtime.client.config import load_kubeconfig  # noqa: E402
@@ -95,17 +96,6 @@ class Plane:
         """CPU seconds that each program has used."""
         return {name: cpu(pid) for name, pid in self.pids.items()}
 
-    def wait_for_the_garbage_collector(self) -> None:
-        """kube-controller-manager looks every 30 seconds for new kinds. Before, it asks for the owner of every object
-        that it sees: nearly two requests per run that no cluster has to answer whose kinds are older than that."""
-        wanted = {'resource="storyruns"', 'resource="stepruns"'}
-        deadline = time.monotonic() + START_TIMEOUT
-        while wanted and time.monotonic() < deadline:
-            for line in self.cluster.call("GET", "/metrics").splitlines():
-                if line.startswith("apiserver_longrunning_requests{") and 'verb="WATCH"' in line:
-                    wanted -= {kind for kind in wanted if kind in line and float(line.rpartition(" ")[2]) > 0}
-            time.sleep(0.5)
-
     @contextmanager
     def profiled(self, file: Path, seconds: int) -> Iterator[None]:
         """Records where the API server spends its time, for `go tool pprof`, from now on for `seconds`."""
@@ -142,7 +132,7 @@ def control_plane(bench: Path, folder: Path) -> Iterator[Plane]:
         with Cluster(folder / "kubeconfig") as cluster:
             cluster.apply(*yaml.safe_load_all((bench / "bench.yaml").read_text()))
             plane = Plane(folder, node, pids, cluster)
-            plane.wait_for_the_garbage_collector()
+            wait_for_the_garbage_collector(plane.cluster)  # a cluster in use has known our kinds for long
             yield plane
     finally:
         for file in PROGRAMS.values():

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -164,6 +165,7 @@ def envtest(folder: Path) -> Iterator[World]:
         environment = stack.enter_context(real_control_plane(folder))
         admin = environment.kubeconfig(folder / "kubeconfig")
         cluster = stack.enter_context(Cluster(admin))
+        wait_for_the_garbage_collector(cluster)
         rights.grant(cluster)
         operator = rights.kubeconfig(cluster, environment, folder / "operator")
         stack.enter_context(
@@ -189,6 +191,19 @@ def envtest(folder: Path) -> Iterator[World]:
             folder / "audit.log",
             environment.restart_api_server,
         )
+
+
+def wait_for_the_garbage_collector(cluster: Cluster) -> None:
+    """kube-controller-manager looks every 30 seconds for new kinds. Before, it cannot tell whether the owner of an
+    object is there, and what it failed to judge it looks at again with pauses that grow to minutes."""
+    wanted = {'resource="storyruns"', 'resource="stepruns"'}
+    deadline = time.monotonic() + 180
+    while wanted and time.monotonic() < deadline:
+        for line in cluster.call("GET", "/metrics").splitlines():
+            if line.startswith("apiserver_longrunning_requests{") and 'verb="WATCH"' in line:
+                wanted -= {kind for kind in wanted if kind in line and float(line.rpartition(" ")[2]) > 0}
+        time.sleep(0.5)
+    assert not wanted, f"kube-controller-manager does not watch our kinds: {wanted}"
 
 
 def wait_for_processes(cluster: Cluster) -> None:
