@@ -8,17 +8,15 @@ Rules: spec runs 10 to 14, 16.3, 19; decisions 2, 4, 14.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bobrapet.api import labels
 from bobrapet.api.enums import Phase, StepType
 from bobrapet.api.names import label
 from bobrapet.engine import attempts, ending, evaluation, launch
 from bobrapet.engine.explain import explain, running, told
-from bobrapet.engine.graph import Block, Graph, Node
+from bobrapet.engine.graph import Block, Node
 from bobrapet.engine.launch import is_left_over, is_owned, steprun_name
 from bobrapet.engine.materialize import Site
 from bobrapet.engine.outcome import final_phase
@@ -33,37 +31,23 @@ from bobrapet.engine.reasons import (
     WaitsFor,
     Wake,
 )
-from bobrapet.engine.scheduling import QueuePlace
 from bobrapet.engine.starts import Starts
 from bobrapet.engine.states import State, from_api, moment
-from bobrapet.engine.work import Ending
+from bobrapet.engine.work import Given
 
 if TYPE_CHECKING:
-    from bobrapet.api import StepRun, Story, StoryRun
+    from bobrapet.api import StepRun, StoryRun
     from bobrapet.api.story import Step
-    from bobrapet.engine.snapshot import RunSnapshot
 
 
 class Pass(Starts):
     """One pass; `run` decides everything."""
 
-    def __init__(
-        self,
-        snapshot: RunSnapshot,
-        story: Story,
-        graph: Graph,
-        inputs: Mapping[str, Any],
-        place: QueuePlace,
-        now: datetime,
-        *,
-        attempt: int,
-        ending: Ending | None,
-        grace: timedelta,
-    ) -> None:
-        super().__init__(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
         self._begun: list[Node] = []
         """Steps whose child run, or StepRun that was lost, this sweep starts."""
-        policy = story.spec.policy
+        policy = given.story.spec.policy
         retries = policy.retries if policy is not None else None
         self._fails_fast = not (retries is not None and retries.continue_on_step_failure)
 
@@ -158,7 +142,7 @@ class Pass(Starts):
         elif state is None or state.is_unstarted:
             self.record(node.name, State(Phase.RUNNING, started_at=self.now))
         elif state.is_held:
-            self.record(node.name, replace(state, message="", reason=""))  # it has got its slot after all
+            self.record(node.name, state.served())  # it has got its slot after all
 
     def _advance(self, node: Node, state: State) -> None:
         name = node.name
@@ -330,7 +314,7 @@ class Pass(Starts):
     def _parallel(self, node: Node, state: State) -> None:
         """Starts branches that have none yet, and ends the step when all branches have ended."""
         if state.is_held and not state.is_unstarted:
-            state = replace(state, message="", reason="")  # said again below if branches still wait
+            state = state.served()  # said again below if branches still wait
             self.record(node.name, state)
         if node.name not in self.states:
             self.record(node.name, state)

@@ -29,7 +29,7 @@ from bobrapet.engine.reasons import WaitsForStory, Wake, some_of
 from bobrapet.engine.scheduling import QueuePlace, place_of
 from bobrapet.engine.states import moment, timers
 from bobrapet.engine.status import RunStatus
-from bobrapet.engine.work import Cause, Ending
+from bobrapet.engine.work import Cause, Ending, Given
 from bobrapet.validation.references import CORE, RUNS, Referrer, Target, refusal
 
 if TYPE_CHECKING:
@@ -193,7 +193,19 @@ class _Live:
             cancel = Ending(cancel.cause, now, cancel.phase, cancel.message, cancel.skip_reason)
         ending = min(filter(None, (cancel, timeout)), key=lambda ending: ending.since, default=None)
         attempt = int(status.get("attempts") or 1)
-        current = Pass(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
+        current = Pass(
+            Given(
+                snapshot=snapshot,
+                story=story,
+                graph=graph,
+                inputs=inputs,
+                place=place,
+                now=now,
+                attempt=attempt,
+                ending=ending,
+                grace=grace,
+            )
+        )
         current.run()
         status.steps(graph, current.states)
         events[:0] = _beginnings(story, current, begins=begins)

@@ -6,28 +6,26 @@ failed meanwhile. Rules: spec runs 12, 19; decisions 4, 19.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from bobrapet.api.enums import Phase
 from bobrapet.config import policy as execution_policy
 from bobrapet.engine import attempts, evaluation, launch
-from bobrapet.engine.graph import Graph, Node
+from bobrapet.engine.graph import Node
 from bobrapet.engine.launch import is_owned
 from bobrapet.engine.materialize import is_materialize
 from bobrapet.engine.outcome import final_phase
 from bobrapet.engine.plans import Event
 from bobrapet.engine.reasons import Queued, Starting, WaitsForAccount, WaitsForReference, Wake
-from bobrapet.engine.scheduling import QueuePlace, admit
+from bobrapet.engine.scheduling import admit
 from bobrapet.engine.states import IDENTITY_REFUSED, State, from_api
-from bobrapet.engine.work import Ending, Work
+from bobrapet.engine.work import Given, Work
 
 if TYPE_CHECKING:
-    from bobrapet.api import Story
     from bobrapet.api.story import Step
-    from bobrapet.engine.snapshot import Occupancy, RunSnapshot
+    from bobrapet.engine.snapshot import Occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +41,8 @@ class _Prepared:
 class Starts(Work):
     """The part of a pass that starts steps and branches."""
 
-    def __init__(
-        self,
-        snapshot: RunSnapshot,
-        story: Story,
-        graph: Graph,
-        inputs: Mapping[str, Any],
-        place: QueuePlace,
-        now: datetime,
-        *,
-        attempt: int,
-        ending: Ending | None,
-        grace: timedelta,
-    ) -> None:
-        super().__init__(snapshot, story, graph, inputs, place, now, attempt=attempt, ending=ending, grace=grace)
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
         self._prepared: dict[str, _Prepared] = {}
 
     def _collect(self, node: Node, step: Step, key: str, parent: str = "") -> bool:
@@ -161,7 +147,7 @@ class Starts(Work):
         if state is None or state.is_unstarted:
             self.record(item.node.name, State(Phase.RUNNING, started_at=self.now))
         elif state.is_held and item.key == item.node.name:
-            self.record(item.node.name, replace(state, message="", reason=""))
+            self.record(item.node.name, state.served())
 
     def _hold(self, item: _Prepared, reason: Queued | WaitsForAccount, word: str) -> None:
         """Keeps a step from starting; `word` is what its state says about why."""

@@ -67,6 +67,10 @@ class State:
         """Pending: ready, but held by a limit or by a reference that is missing."""
         return self.phase is Phase.PENDING
 
+    def served(self) -> State:
+        """The same state, without the word that something of the step stands in line."""
+        return replace(self, message="", reason="") if self.is_held else self
+
     def ended(self, phase: Phase, message: str = "", reason: str = "", *, at: datetime) -> State:
         """This step at its end."""
         return replace(

@@ -54,23 +54,27 @@ class Ending:
     """Whether an earlier plan has already acted on it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """What a pass is made from."""
+
+    snapshot: RunSnapshot
+    story: Story
+    graph: Graph
+    inputs: Mapping[str, Any]
+    place: QueuePlace
+    now: datetime
+    attempt: int
+    """The one that the run is in, counted from 1."""
+    ending: Ending | None
+    grace: timedelta
+
+
 class Work:
     """What a pass knows and has decided. Lists of writes are in the order in which they were decided."""
 
-    def __init__(
-        self,
-        snapshot: RunSnapshot,
-        story: Story,
-        graph: Graph,
-        inputs: Mapping[str, Any],
-        place: QueuePlace,
-        now: datetime,
-        *,
-        attempt: int,
-        ending: Ending | None,
-        grace: timedelta,
-    ) -> None:
-        """`attempt`: the one that the run is in, counted from 1."""
+    def __init__(self, given: Given) -> None:
+        snapshot, graph, attempt = given.snapshot, given.graph, given.attempt
         recorded = {name: from_api(state) for name, state in snapshot.run.status.step_states.items()}
         if not snapshot.authoritative:  # else what is there was made in time, by whomever
             snapshot = replace(
@@ -78,12 +82,12 @@ class Work:
                 steps=attempts.current(snapshot.run, graph, recorded, snapshot.steps, attempt),
                 children=attempts.current(snapshot.run, graph, recorded, snapshot.children, attempt),
             )
-        self.snapshot, self.story, self.graph, self.now = snapshot, story, graph, now
+        self.snapshot, self.story, self.graph, self.now = snapshot, given.story, graph, given.now
         self._attempt = attempt
         self._attempts = {name: state.attempt for name, state in recorded.items()}
         self.run_object = snapshot.run
-        self.inputs, self.place, self.grace = inputs, place, grace
-        self.ending = ending
+        self.inputs, self.place, self.grace = given.inputs, given.place, given.grace
+        self.ending = given.ending
         self.states: dict[str, State] = {}
         self.starts: list[StepRun] = []
         self._questions: list[tuple[str, materialize.Wanted]] = []

@@ -183,7 +183,7 @@ class _Running:
         return code
 
     def _read(self, pipe: IO[bytes]) -> None:
-        while chunk := pipe.read1(_CHUNK):  # type: ignore[attr-defined]
+        while chunk := pipe.read1(_CHUNK):  # type: ignore[attr-defined]  # Popen gives a BufferedReader
             if len(self.stdout) + len(chunk) > self._ctx.config.max_bytes:
                 self.overflown = True
                 self._signal(signal.SIGKILL)

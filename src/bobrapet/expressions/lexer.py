@@ -91,7 +91,7 @@ def tokenize(text: str, check_time: Callable[[], None]) -> tuple[list[Token], bo
             if found is None:
                 raise _refusal(text, start, position)
             kind = found.lastgroup
-            begin, position = found.span(kind)  # type: ignore[arg-type]
+            begin, position = found.span(kind)  # type: ignore[arg-type]  # a match has a group
             spaced = begin != found.start()
             value = text[begin:position]
             if kind == "close" or kind == "trim":
@@ -105,7 +105,7 @@ def tokenize(text: str, check_time: Callable[[], None]) -> tuple[list[Token], bo
                 continue
             if (kind == "field" or kind == "variable") and not value.isascii():
                 _check_letters(text, value, begin)
-            append((kind, value, begin, spaced))  # type: ignore[arg-type]
+            append((kind, value, begin, spaced))  # type: ignore[arg-type]  # kind is one of the names
 
 
 def _skip_comment(text: str, start: int, inside: int) -> tuple[int, bool]:

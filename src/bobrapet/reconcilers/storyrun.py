@@ -64,7 +64,7 @@ class StoryRunReconciler:
         return apply.woken(plan, self._operator.clock.now())
 
     async def _drive(self, run: StoryRun) -> RunPlan:
-        planned = await self._plan(run)
+        planned = await self._plan(await run_snapshot(self._operator, run))
         if planned is None:
             return RunPlan()
         snapshot = planned.snapshot
@@ -73,17 +73,14 @@ class StoryRunReconciler:
         # Between counting the slots and taking them, nobody else may take them (B-28).
         async with self._taking_slots:
             found = await occupancy(self._operator.client, snapshot.config, snapshot.run, snapshot.story)
-            again = await self._confirmed(dataclasses.replace(snapshot, occupancy=found))
+            again = await self._plan(dataclasses.replace(snapshot, occupancy=found))
             return await self._carry_out(again) if again is not None else RunPlan()
 
-    async def _plan(self, run: StoryRun) -> PlannedRun | None:
-        """The plan on cached objects, or on those of the API server where the engine wants to be certain.
+    async def _plan(self, snapshot: RunSnapshot) -> PlannedRun | None:
+        """The plan on a snapshot, or on the objects of the API server where the engine wants to be certain.
 
         None: the API server says that the run is gone.
         """
-        return await self._confirmed(await run_snapshot(self._operator, run))
-
-    async def _confirmed(self, snapshot: RunSnapshot) -> PlannedRun | None:
         planned = await plan_run(self._operator, snapshot)
         if planned.plan.confirm:
             fresh = await get_or_none(self._operator.live, StoryRun, ObjectKey.of(snapshot.run))

@@ -85,7 +85,7 @@ def controller_of(obj: Object) -> Object | None:
     """The owner reference of the controller of an object."""
     for reference in obj["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
-            return reference  # type: ignore[no-any-return]
+            return reference  # type: ignore[no-any-return]  # JSON
     return None
 
 

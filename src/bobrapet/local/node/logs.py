@@ -106,7 +106,7 @@ class ContainerLog:
             os.replace(self.path, rotated(self.path))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: a reader sees a line as soon as it is appended, and a kill of this process loses none.
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed with the log
         self._size = self._file.tell()
 
 

@@ -212,7 +212,7 @@ class ObjectMetaView:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ObjectMetaView) and self.raw == other.raw
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # objects change
 
     def __repr__(self) -> str:
         return f"ObjectMetaView({self.raw!r})"
@@ -293,7 +293,7 @@ class _DictObject:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _DictObject) and self.object == other.object
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # objects change
 
     def __repr__(self) -> str:
         meta = self.object.get("metadata") or {}

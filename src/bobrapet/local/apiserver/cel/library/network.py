@@ -150,4 +150,4 @@ def _contains_ip(network: Network, address: Address) -> bool:
 
 def _contains_cidr(network: Network, other: Network) -> bool:
     mine, theirs = network.value.network, other.value.network
-    return mine.version == theirs.version and theirs.subnet_of(mine)  # type: ignore[arg-type]
+    return mine.version == theirs.version and theirs.subnet_of(mine)  # type: ignore[arg-type]  # same version
