@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,37 @@ from tests.behaviour.builders import engram, template
 from tests.behaviour.worlds import World
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One world lives in one worker, so that it is started once."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and "world" in callspec.params:
             item.add_marker(pytest.mark.xdist_group(callspec.params["world"]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows what the processes of its world said since the test began: elsewhere they are gone with it."""
+    report = yield
+    world = getattr(item, "funcargs", {}).get("world")
+    if isinstance(world, World) and report.failed:
+        for log in world.logs:
+            if said := since(log, time.time() - report.duration - 5):
+                report.sections.append((f"{log.name}, the end", said))
+    return report
+
+
+def since(log: Path, moment: float) -> str:
+    """The last complaints in a log that grew after a moment, or its last lines where none is a complaint."""
+    try:
+        if log.stat().st_mtime < moment:
+            return ""
+        lines = log.read_text(errors="replace").splitlines()[-2000:]
+    except OSError as error:
+        return str(error)
+    complaints = [line for line in lines if re.match(r"[WEF]\d{4} |.*\"level\":\"(warn|error)", line)]
+    return "\n".join(line[:400] for line in (complaints or lines)[-20:])
 
 
 @pytest.fixture(scope="session", params=["embedded", "envtest"])

@@ -82,8 +82,10 @@ class World:
     """Where the node keeps the content of PersistentVolumeClaims."""
     audit: Path | None = None
     """Where the real API server notes every write; the operator is the user `OPERATOR` there."""
-    restart_api_server: Callable[[], None] | None = None
-    """Kills the API server and starts it again; None where it is the whole world."""
+    restart_api_server: Callable[..., None] | None = None
+    """Kills the API server and starts it again, some seconds later if asked; None where it is the whole world."""
+    logs: tuple[Path, ...] = ()
+    """What the processes of this world say."""
 
     def asks_webhooks(self) -> bool:
         """Whether the operator is asked before an object is stored."""
@@ -145,7 +147,7 @@ def wait_for_line(child: subprocess.Popen[str], word: str, log: Path) -> list[st
 @contextmanager
 def embedded(folder: Path) -> Iterator[World]:
     with dev(folder / "data", *IMAGES) as (_, kubeconfig), Cluster(kubeconfig) as cluster:
-        yield World("embedded", cluster, folder, folder / "data" / "claims")
+        yield World("embedded", cluster, folder, folder / "data" / "claims", logs=(folder / "data.log",))
 
 
 @contextmanager
@@ -190,6 +192,7 @@ def envtest(folder: Path) -> Iterator[World]:
             folder / "node" / "claims",
             folder / "audit.log",
             environment.restart_api_server,
+            (folder / "manager.log", folder / "node.log", *environment.logs()),
         )
 
 

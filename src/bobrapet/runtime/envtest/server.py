@@ -129,9 +129,11 @@ class Environment:
         write_kubeconfig(path, config)
         return path
 
-    def restart_api_server(self, *, kill: bool = True) -> None:
-        """Ends the API server, hard by default, and starts it again at the same address over the same data."""
+    def restart_api_server(self, away: float = 0.0, *, kill: bool = True) -> None:
+        """Ends the API server, hard by default, and starts it again `away` seconds later, at the same address over the
+        same data."""
         self.stop_api_server(kill=kill)
+        time.sleep(away)
         self.start_api_server()
 
     def stop_api_server(self, *, kill: bool = True) -> None:
@@ -152,6 +154,10 @@ class Environment:
 
     def resume_api_server(self) -> None:
         _started(self.api_server).signal(signal.SIGCONT)
+
+    def logs(self) -> list[Path]:
+        """The files to which the programs write, the API server first; they go with the environment."""
+        return [program.log for program in (self.api_server, self.controller_manager, self.etcd) if program is not None]
 
     def compact(self) -> None:
         """Makes etcd forget all history, so that watches at older versions are answered with 410."""

@@ -51,6 +51,6 @@ class Backoff:
         self._last_used = now + delay
         return delay
 
-    async def wait(self, at_least: float = 0.0) -> None:
-        """Waits for `next()` seconds, or longer when the server asked for it."""
-        await self._clock.sleep(max(self.next(), at_least))
+    def reset(self) -> None:
+        """The next delay is the first again."""
+        self._delay = self._initial

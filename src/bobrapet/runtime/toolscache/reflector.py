@@ -8,7 +8,8 @@ WATCHLIST --(refused, ignored)--> LIST                  |
     store replaced <---------------+                    |
         v                                               |
     WATCH(rv) --closed, broken, silent--> WATCH(rv')    |
-        |--server absent or overloaded: back off, WATCH(rv)
+        |--server overloaded: back off, WATCH(rv)
+        |--server absent: back off until anybody is answered (`outage`), WATCH(rv)
         |--410, any other refusal: back off ------------+
 """
 
@@ -46,6 +47,7 @@ from bobrapet.runtime.errors import (
 )
 from bobrapet.runtime.toolscache.backoff import Backoff
 from bobrapet.runtime.toolscache.listwatch import ListerWatcher
+from bobrapet.runtime.toolscache.outage import Outage
 from bobrapet.runtime.toolscache.pager import PAGE_SIZE, Pager
 from bobrapet.runtime.toolscache.record import Record, RecordDecoder, UnexpectedObject
 from bobrapet.runtime.toolscache.watchline import DELETED, Bookmark, Change, parse
@@ -68,6 +70,7 @@ SHORT_WATCH = 1.0
 # Answers that tell of the state of the server or of our credentials, not of the resourceVersion: the watch is tried
 # again where it was, without a new list.
 _TRY_AGAIN = (TooManyRequests, ServiceUnavailable, ServerTimeout, Timeout, Unauthorized, Forbidden, TransportError)
+_ABSENT = (TransportError, ServiceUnavailable)
 _NO_STREAMING = (BadRequest, Invalid, MethodNotSupported, NotAcceptable)
 
 log = logging.getLogger(__name__)
@@ -136,9 +139,10 @@ class Reflector:
         internal_error_budget: float = 0.0,
         on_error: Callable[[Exception], None] | None = None,
         rng: random.Random | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """`internal_error_budget`: seconds for which a watch answered with 500 is repeated before it leads to a list.
-        `on_error` hears of every failure instead of the log."""
+        `on_error` hears of every failure instead of the log. `outage` is shared by all that use the same client."""
         self.name = name or str(decoder.gvk)
         self.metrics = ReflectorMetrics()
         self.last_sync_resource_version = ""
@@ -154,6 +158,8 @@ class Reflector:
         self._on_error = on_error or self._log
         self._random = rng or random.Random()
         self._backoff = Backoff(clock, rng=self._random)
+        self._outage = outage or Outage(clock, self._random)
+        self._was_absent = False
         self._keep_paging = False
         self._relist_reason = "initial"
 
@@ -166,7 +172,7 @@ class Reflector:
                 if self.last_sync_resource_version:
                     self._relist_reason = "expired" if isinstance(error, Expired | Gone) else "error"
                 self._on_error(error)
-                await self._backoff.wait(_retry_after(error))
+                await self._pause(error)
 
     async def list_and_watch(self) -> NoReturn:
         """One way through the picture above. Raises what made a new list necessary."""
@@ -231,6 +237,7 @@ class Reflector:
             result = await pager.list(version, use, records.clear)
         except msgspec.MsgspecError as error:
             raise GarbledList(f"the server answered a list with something else: {error}") from error
+        self._outage.answered()
         if version == "0" and result.paginated:
             self._keep_paging = True
         self._replace(records, result.resource_version)
@@ -258,7 +265,22 @@ class Reflector:
         if not in_budget and not isinstance(error, (ShortWatch, *_TRY_AGAIN)):
             raise error
         self._on_error(error)
-        await self._backoff.wait(_retry_after(error))
+        await self._pause(error)
+
+    async def _pause(self, error: Exception) -> None:
+        """Lets the time pass after which a failed request may be repeated."""
+        is_absent = isinstance(error, _ABSENT)
+        if self._was_absent and not is_absent:
+            self._backoff.reset()  # it grew while nobody could have succeeded
+        self._was_absent = is_absent
+        at_least = _retry_after(error)
+        delay = max(self._backoff.next(), at_least)
+        if is_absent:
+            await self._outage.wait(delay, at_least)
+            return
+        if isinstance(error, ApiError):
+            self._outage.answered()
+        await self._clock.sleep(delay)
 
     def _within_budget(self) -> bool:
         now = self._clock.monotonic()
@@ -281,6 +303,7 @@ class Reflector:
             late = self._clock.call_at(started + LATE_INITIAL_END, reader.warn_if_late) if initial else None
             try:
                 async with self._lister_watcher.watch(params) as lines:
+                    self._outage.answered()
                     self.metrics.watch_started = started
                     async for batch in lines.batches():
                         silence.broken()

@@ -21,6 +21,7 @@ from bobrapet.runtime.internal.tasks import TaskSet
 from bobrapet.runtime.scheme import GroupVersionKind
 from bobrapet.runtime.toolscache.deltas import DeletedFinalStateUnknown, Delta, DeltaType
 from bobrapet.runtime.toolscache.listwatch import ListerWatcher
+from bobrapet.runtime.toolscache.outage import Outage
 from bobrapet.runtime.toolscache.record import Record, RecordDecoder, Transform
 from bobrapet.runtime.toolscache.reflector import Reflector
 from bobrapet.runtime.toolscache.store import Indexer, IndexFunc
@@ -186,8 +187,10 @@ class SharedIndexInformer:
         streaming_lists: bool = True,
         name: str = "",
         rng: random.Random | None = None,
+        outage: Outage | None = None,
     ) -> None:
-        """`resync_period`: seconds after which handlers hear of every object again if they do not say otherwise."""
+        """`outage` is shared by the informers of one client.
+        `resync_period`: seconds after which handlers hear of every object again if they do not say otherwise."""
         self.gvk = gvk
         self.name = name or str(gvk)
         self.store = Indexer(indexers)
@@ -205,6 +208,7 @@ class SharedIndexInformer:
         self._bookmarks = bookmarks
         self._streaming_lists = streaming_lists
         self._random = rng
+        self._outage = outage
         self._watch_error_handler: Callable[[Exception], None] | None = None
         self._registrations: dict[Registration, asyncio.Task[None] | None] = {}
         self._observers: list[Callable[[Sequence[Delta]], None]] = []
@@ -304,6 +308,7 @@ class SharedIndexInformer:
             streaming_lists=self._streaming_lists,
             on_error=self._watch_error_handler,
             rng=self._random,
+            outage=self._outage,
         )
         for registration in self._registrations:
             self._start_delivery(registration)

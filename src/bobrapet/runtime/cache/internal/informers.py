@@ -16,6 +16,7 @@ from bobrapet.runtime.internal.tasks import TaskSet
 from bobrapet.runtime.rest.interface import Rest
 from bobrapet.runtime.scheme import GroupVersionKind
 from bobrapet.runtime.toolscache.listwatch import ListWatch
+from bobrapet.runtime.toolscache.outage import Outage
 from bobrapet.runtime.toolscache.record import Transform
 from bobrapet.runtime.toolscache.shared_informer import SharedIndexInformer
 
@@ -66,6 +67,7 @@ class Informers:
         self._mapper = mapper
         self._settings = settings
         self._clock = clock
+        self._outage = Outage(clock)
         self._entries: dict[tuple[GroupVersionKind, Projection], Entry] = {}
         self._tasks = TaskSet()
         self._running = False
@@ -128,6 +130,7 @@ class Informers:
             bookmarks=settings.enable_watch_bookmarks,
             streaming_lists=settings.streaming_lists,
             name=f"{gvk.kind} metadata" if projection == "metadata" else gvk.kind,
+            outage=self._outage,
         )
         if settings.watch_error_handler is not None:
             informer.set_watch_error_handler(settings.watch_error_handler)
