@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -26,28 +25,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(callspec.params["world"]))
 
 
+LOGGED = pytest.StashKey[dict[Path, int]]()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure shows what the processes of its world said since the test began: elsewhere they are gone with it."""
+    """A failure shows what the processes of its world said meanwhile: afterwards that is gone with the world."""
     report = yield
     world = getattr(item, "funcargs", {}).get("world")
-    if isinstance(world, World) and report.failed:
+    if not isinstance(world, World):
+        return report
+    if report.failed:
+        before = item.stash.get(LOGGED, {})
         for log in world.logs:
-            if said := since(log, time.time() - report.duration - 5):
-                report.sections.append((f"{log.name}, the end", said))
+            if said := complaints(log, before.get(log, 0)):
+                report.sections.append((f"{log.name} says", said))
+    elif report.when == "setup":
+        item.stash[LOGGED] = {log: log.stat().st_size for log in world.logs if log.exists()}
     return report
 
 
-def since(log: Path, moment: float) -> str:
-    """The last complaints in a log that grew after a moment, or its last lines where none is a complaint."""
-    try:
-        if log.stat().st_mtime < moment:
-            return ""
-        lines = log.read_text(errors="replace").splitlines()[-2000:]
-    except OSError as error:
-        return str(error)
-    complaints = [line for line in lines if re.match(r"[WEF]\d{4} |.*\"level\":\"(warn|error)", line)]
-    return "\n".join(line[:400] for line in (complaints or lines)[-20:])
+def complaints(log: Path, start: int) -> str:
+    """The last warnings and errors in a log from a byte on, or its last lines where there are none."""
+    if not log.exists():
+        return ""
+    lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
+    found = [line for line in lines if re.match(r'[WEF]\d{4} |.*"level":"(warn|error)', line)]
+    return "\n".join(line[:400] for line in (found or lines)[-20:])
 
 
 @pytest.fixture(scope="session", params=["embedded", "envtest"])

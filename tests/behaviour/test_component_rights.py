@@ -113,6 +113,8 @@ def test_a_component_does_what_it_must(setting: Setting) -> None:
         "spec": {"stepRunRef": {"name": "r-a", "uid": step_run["metadata"]["uid"]}, "effectKey": "charge"},
     }
     component.create(claim)
+    # Its first status, which the operator writes meanwhile, would make every later update a conflict.
+    setting.admin.wait("EffectClaim", namespace, "claim", lambda found: "status" in found)
     current = component.get("EffectClaim", namespace, "claim")
     current["spec"] |= {"completionStatus": "completed", "completedAt": "2026-01-01T00:00:00Z"}
     component.call("PUT", component.path("EffectClaim", namespace, "claim"), current)
