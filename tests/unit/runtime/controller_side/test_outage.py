@@ -1,22 +1,29 @@
-"""An API server that is away: how often it is asked, and how soon everything goes on when it is back."""
+"""An API server that is away: how often it is asked, and how soon everything goes on when it is back.
+
+First the reflectors of one client, then the requests of one controller.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 
 from bobrapet.runtime.clock import FakeClock, settle
-from bobrapet.runtime.errors import ConnectionFailed, ServiceUnavailable, TooManyRequests
+from bobrapet.runtime.controller.name import forget_names
+from bobrapet.runtime.errors import Conflict, ConnectionFailed, ServiceUnavailable, TooManyRequests
+from bobrapet.runtime.internal.controller.stranded import TRY_EVERY
+from bobrapet.runtime.reconcile import Request
 from bobrapet.runtime.toolscache.listwatch import RawList
 from bobrapet.runtime.toolscache.outage import ASK_EVERY, Outage
 from bobrapet.runtime.toolscache.record import RecordDecoder
 from bobrapet.runtime.toolscache.reflector import Reflector
 from tests.unit.runtime.controller_side.fakes import WIDGET, Stream, page
+from tests.unit.runtime.controller_side.test_controller import Bench
 from tests.unit.runtime.controller_side.test_reflector import Store
 
 REFLECTORS = 20
@@ -157,3 +164,83 @@ async def test_an_overloaded_server_is_not_asked_sooner_because_others_get_answe
     server.watching["5"].close()
     await settle()
     assert [who for _, who in server.asked] == ["5"]
+
+
+KEYS = [Request("ns", f"r{n}") for n in range(10)]
+
+
+class NeedsServer:
+    """A reconciler that fails as long as there is trouble; what it was asked, and when."""
+
+    def __init__(self, trouble: Callable[[], Exception]) -> None:
+        self.trouble: Callable[[], Exception] | None = trouble
+        self.calls: list[tuple[float, Request]] = []
+        self.done: list[Request] = []
+        self.clock: FakeClock
+
+    async def reconcile(self, request: Request) -> None:
+        self.calls.append((self.clock.monotonic(), request))
+        if self.trouble is not None:
+            raise self.trouble()
+        self.done.append(request)
+
+
+@pytest.fixture
+async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
+    forget_names()
+    made = Bench(clock)
+    yield made
+    await made.close()
+
+
+def refused() -> Exception:
+    return ConnectionFailed("connection refused", refused=True)
+
+
+def unavailable() -> Exception:
+    return ServiceUnavailable("no endpoints", status=503)
+
+
+def group() -> Exception:
+    return ExceptionGroup("two writes", [refused(), unavailable()])
+
+
+def conflict() -> Exception:
+    return Conflict("the object has been modified")
+
+
+@pytest.mark.parametrize("trouble", [refused, unavailable, group])
+@pytest.mark.parametrize("use_priority_queue", [True, False], ids=["priority queue", "plain queue"])
+async def test_what_found_no_server_is_reconciled_soon_after_it_is_back(
+    bench: Bench, clock: FakeClock, trouble: Callable[[], Exception], use_priority_queue: bool
+) -> None:
+    reconciler = NeedsServer(trouble)
+    await bench.start(reconciler, *KEYS, use_priority_queue=use_priority_queue)
+    await clock.advance(600)
+    reconciler.calls.clear()
+    await clock.advance(200)
+    assert 200 / 10 <= len(reconciler.calls) <= 200 / 5 + len(KEYS), "one is tried, the others wait"
+    reconciler.trouble = None
+    await clock.advance(2 * TRY_EVERY)
+    assert sorted(reconciler.done) == sorted(KEYS)
+
+
+async def test_a_refusal_by_the_server_is_tried_again_as_rarely_as_ever(bench: Bench, clock: FakeClock) -> None:
+    reconciler = NeedsServer(conflict)
+    await bench.start(reconciler, KEYS[0])
+    await clock.advance(600)
+    moments = [moment for moment, _ in reconciler.calls]
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
+    assert pauses == pytest.approx([0.005 * 2**n for n in range(len(pauses))])
+
+
+async def test_the_first_failure_after_an_outage_is_a_first_failure(bench: Bench, clock: FakeClock) -> None:
+    reconciler = NeedsServer(refused)
+    made = await bench.start(reconciler, *KEYS[:2])
+    await clock.advance(600)
+    reconciler.trouble = conflict
+    await clock.advance(2 * TRY_EVERY)
+    moments = [moment for moment, _ in reconciler.calls]
+    assert min(later - earlier for earlier, later in pairwise(moments[-6:])) < 1
+    assert made.queue is not None
+    assert max(made.queue.num_requeues(key) for key in KEYS[:2]) < 15

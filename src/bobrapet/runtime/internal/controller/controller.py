@@ -12,6 +12,7 @@ from bobrapet.runtime.clock import Clock, cancel_after
 from bobrapet.runtime.controller.priorityqueue import AddOpts, PriorityQueue
 from bobrapet.runtime.errors import ControllerRuntimeError
 from bobrapet.runtime.internal.controller.metrics import ERROR, REQUEUE, REQUEUE_AFTER, SUCCESS, ControllerMetrics
+from bobrapet.runtime.internal.controller.stranded import Stranded, is_stranded
 from bobrapet.runtime.internal.faults import FAULTS
 from bobrapet.runtime.internal.tasks import TaskSet
 from bobrapet.runtime.log.log import Logger, with_fields
@@ -81,6 +82,7 @@ class Controller(Generic[R]):
         self._sources_started: asyncio.Task[None] | None = None
         self._started = False
         self._metrics: ControllerMetrics | None = None
+        self._stranded: Stranded[R] = Stranded()
         self._workers = TaskSet()
 
     def need_leader_election(self) -> bool:
@@ -226,7 +228,12 @@ class Controller(Generic[R]):
                 metrics.results[ERROR].inc()
                 if is_terminal(error):
                     metrics.terminal_errors.inc()
+                    self._got_through(queue, request)
+                elif is_stranded(error):
+                    at_most = self._stranded.add(request, priority)
+                    _add(queue, request, AddOpts(after=at_most, rate_limited=True, priority=priority))
                 else:
+                    self._got_through(queue, request)
                     _add(queue, request, AddOpts(rate_limited=True, priority=priority))
                 if isinstance(error, ResultWithError) and (error.result.requeue or error.result.requeue_after):
                     self.log.warning("The result of a reconcile that failed is ignored; the error decides")
@@ -234,6 +241,7 @@ class Controller(Generic[R]):
                 if isinstance(error, ReconcilerPanic):
                     raise
             else:
+                self._got_through(queue, request)
                 if result.priority is not None:
                     priority = result.priority
                 if result.requeue_after > 0:
@@ -249,6 +257,15 @@ class Controller(Generic[R]):
                     metrics.results[SUCCESS].inc()
             finally:
                 metrics.time.observe(time.perf_counter() - started)
+
+    def _got_through(self, queue: PriorityQueue[R] | RateLimitingQueue[R], request: R) -> None:
+        """After an answer of the server: pauses that grew while there was none mean nothing any more."""
+        if request not in self._stranded:
+            return
+        queue.forget(request)
+        for stranded, priority in self._stranded.got_through(request).items():
+            queue.forget(stranded)
+            _add(queue, stranded, AddOpts(priority=priority))
 
     async def reconcile(self, request: R) -> Result:
         """Calls the reconciler: bounded in time, and with its faults told apart from its errors."""
@@ -281,7 +298,8 @@ class Controller(Generic[R]):
 def _add(queue: PriorityQueue[Any] | RateLimitingQueue[Any], request: Any, opts: AddOpts) -> None:
     if isinstance(queue, PriorityQueue):
         queue.add_with_opts(opts, request)
-    elif opts.rate_limited:
+        return
+    if opts.rate_limited:
         queue.add_rate_limited(request)
-    else:
-        queue.add_after(request, opts.after)
+    if opts.after > 0 or not opts.rate_limited:
+        queue.add_after(request, opts.after)  # of two moments the queue keeps the earlier one
