@@ -6,12 +6,13 @@ process of a cluster; what it is told is in `managerflags`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from bobrapet import __version__
 from bobrapet.managerflags import EXIT_OK, Options, listed, overrides, parse_flags
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from bobrapet.runtime.webhook import Server as WebhookServer
 
 __all__ = ["EXIT_OK", "Options", "build", "main", "overrides", "parse_flags"]
+
+T = TypeVar("T")
 
 EXIT_FAILED: Final = 1
 EXIT_LEASE_LOST: Final = 3
@@ -189,22 +192,19 @@ async def _run(options: Options) -> int:
     from bobrapet.runtime.manager import LeaderElectionLost, setup_signal_handler
 
     log = get_logger("setup")
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        if made is not None:
-            made.request_stop()
-
-    made = None
-    setup_signal_handler(stop)
+    stop = asyncio.Event()
+    setup_signal_handler(stop.set)
     try:
-        made = await build(get_config(options.kubeconfig or None), options)
-        if not stopped:
-            log.info("starting manager", version=__version__)
-            calm_the_collector()
+        made = await _unless(stop, _built(get_config(options.kubeconfig or None), options))
+        if made is None:
+            return EXIT_OK
+        log.info("starting manager", version=__version__)
+        calm_the_collector()
+        stopping = asyncio.ensure_future(_stop(made, stop))
+        try:
             await made.start()
+        finally:
+            stopping.cancel()
     except LeaderElectionLost as error:
         log.error("the manager ends because another replica may lead", error=error)
         return EXIT_LEASE_LOST
@@ -212,6 +212,38 @@ async def _run(options: Options) -> int:
         log.error("the manager ends", error=error)
         return EXIT_FAILED
     return EXIT_OK
+
+
+async def _built(config: RestConfig, options: Options) -> ControllerManager:
+    """As `build`, waiting for an API server that is away."""
+    from bobrapet.runtime.clock import REAL_CLOCK
+    from bobrapet.runtime.manager.absence import ABSENT, wait_for_api_server
+    from bobrapet.runtime.manager.endpoints import Probes
+
+    while True:
+        try:
+            return await build(config, options)
+        except ABSENT as error:
+            why = error
+        probes = Probes(options.health_probe_bind_address)
+        await wait_for_api_server(config, why, probes=probes, clock=REAL_CLOCK)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives, or None when the process shall stop before that."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.wait({working})
+    return None
+
+
+async def _stop(manager: ControllerManager, stop: asyncio.Event) -> None:
+    await stop.wait()
+    manager.request_stop()
 
 
 def calm_the_collector() -> None:

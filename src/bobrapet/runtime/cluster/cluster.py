@@ -108,7 +108,12 @@ async def new(
         raise ValueError("a cluster needs a RestConfig, or Options(rest=...)")
     rest = options.rest or RestClient(config)  # type: ignore[arg-type]  # not None here
     mapper = options.mapper_provider(rest)
-    cache = await options.new_cache(rest, options.scheme, mapper, options.cache, clock=clock)
+    try:
+        cache = await options.new_cache(rest, options.scheme, mapper, options.cache, clock=clock)
+    except BaseException:
+        if options.rest is None:
+            await rest.close()
+        raise
     return Cluster(rest, options.rest is None, options.scheme, mapper, cache, options, clock, fence)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bobrapet.runtime.healthz import Handler
@@ -10,8 +11,40 @@ from bobrapet.runtime.manager.errors import ManagerError
 if TYPE_CHECKING:
     from bobrapet.runtime.manager.internal import ControllerManager
     from bobrapet.runtime.manager.manager import Options
+    from bobrapet.runtime.manager.server import Server
 
 OFF = ("", "0")
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Where a kubelet asks."""
+
+    address: str
+    liveness: str = "/healthz"
+    readiness: str = "/readyz"
+
+    def server(self, healthz: Handler, readyz: Handler) -> Server:
+        """Binds the socket. Raises `OSError` when the port is taken."""
+        # aiohttp is slow to import, so only those who serve pay for it.
+        from aiohttp import web
+
+        from bobrapet.runtime.healthz.healthz import HEADERS
+        from bobrapet.runtime.internal.httpserver.server import listen
+        from bobrapet.runtime.manager.server import Server
+
+        def serve(handler: Handler) -> Any:
+            async def answer(request: web.Request) -> web.Response:
+                status, text = await handler.answer(request.match_info.get("check", ""), request.query_string)
+                return web.Response(status=status, text=text, headers=HEADERS)
+
+            return answer
+
+        app = web.Application()
+        for path, handler in ((self.liveness, healthz), (self.readiness, readyz)):
+            app.router.add_get(path, serve(handler))
+            app.router.add_get(path.rstrip("/") + "/{check:.*}", serve(handler))
+        return Server("health probe", app, listen(self.address))
 
 
 class Endpoints:
@@ -24,7 +57,10 @@ class Endpoints:
         self._servers: list[Any] = []
         self._metrics_server: Any = None
         if options.health_probe_bind_address not in OFF:
-            self._servers.append(self._probes())
+            probes = Probes(
+                options.health_probe_bind_address, options.liveness_endpoint_name, options.readiness_endpoint_name
+            )
+            self._servers.append(probes.server(self.healthz, self.readyz))
         if options.metrics is None or options.metrics.bind_address not in OFF:
             from bobrapet.runtime.metrics.client_go_adapter import observe_requests
             from bobrapet.runtime.metrics.informers import expose_informers
@@ -60,28 +96,3 @@ class Endpoints:
             raise ManagerError("the path /metrics is taken by the metrics themselves")
         if self._metrics_server is not None:
             self._metrics_server.add_extra_handler(path, handler)
-
-    def _probes(self) -> Any:
-        # aiohttp is slow to import, so only those who serve pay for it.
-        from aiohttp import web
-
-        from bobrapet.runtime.healthz.healthz import HEADERS
-        from bobrapet.runtime.internal.httpserver.server import listen
-        from bobrapet.runtime.manager.server import Server
-
-        def serve(handler: Handler) -> Any:
-            async def answer(request: web.Request) -> web.Response:
-                status, text = await handler.answer(request.match_info.get("check", ""), request.query_string)
-                return web.Response(status=status, text=text, headers=HEADERS)
-
-            return answer
-
-        app = web.Application()
-        endpoints = (
-            (self._options.liveness_endpoint_name, self.healthz),
-            (self._options.readiness_endpoint_name, self.readyz),
-        )
-        for path, handler in endpoints:
-            app.router.add_get(path, serve(handler))
-            app.router.add_get(path.rstrip("/") + "/{check:.*}", serve(handler))
-        return Server("health probe", app, listen(self._options.health_probe_bind_address))

@@ -1,0 +1,73 @@
+"""A start while the API server is away: to wait is better than to end.
+
+A leader that cannot renew its lease has to end. Whatever restarts it would find a process that ends at once for as long
+as the API server is away, and would soon leave minutes between two starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
+
+from bobrapet.runtime.clock import Clock
+from bobrapet.runtime.errors import ApiError, ServiceUnavailable, TransportError
+from bobrapet.runtime.healthz import Handler
+from bobrapet.runtime.log.log import get_logger
+from bobrapet.runtime.manager.endpoints import OFF, Probes
+from bobrapet.runtime.rest.client import RestClient
+from bobrapet.runtime.rest.config import RestConfig
+from bobrapet.runtime.toolscache.backoff import Backoff
+
+PATH: Final = "/version"
+"""Everybody may read it."""
+
+ANSWER_TIMEOUT: Final = 5.0
+LONGEST_PAUSE: Final = 5.0
+
+ABSENT: Final = (TransportError, ServiceUnavailable)
+"""What says that there is no API server now."""
+
+log = get_logger("setup")
+
+
+async def wait_for_api_server(config: RestConfig, why: Exception, *, probes: Probes, clock: Clock) -> None:
+    """Returns when the API server answers. `why` is the failure that led here.
+
+    Meanwhile `probes` are answered: the process is alive, and not ready. Raises `CredentialError`, and `OSError` when
+    the port of the probes is taken.
+    """
+    pauses = Backoff(clock, initial=1.0, maximum=LONGEST_PAUSE, jitter=0.2, rng=random.Random())
+    async with AsyncExitStack() as stack:
+        rest = await stack.enter_async_context(RestClient(config))
+        await _answer(probes, stack)
+        while True:
+            log.warning("the API server cannot be reached; waiting for it", server=config.host, reason=str(why))
+            await clock.sleep(pauses.next())
+            try:
+                await rest.request("GET", PATH, timeout=ANSWER_TIMEOUT)
+                return
+            except ABSENT as error:
+                why = error
+            except ApiError:
+                return  # a refusal is an answer
+
+
+async def _answer(probes: Probes, stack: AsyncExitStack) -> None:
+    if probes.address in OFF:
+        return
+    server = probes.server(Handler("healthz"), Handler("readyz", {"api-server": _not_ready}))
+    task = asyncio.ensure_future(server.start())
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+    await server.ready()
+
+
+async def _not_ready() -> Any:
+    raise ConnectionError("waiting for the API server")
