@@ -217,13 +217,14 @@ async def _run(options: Options) -> int:
 async def _built(config: RestConfig, options: Options) -> ControllerManager:
     """As `build`, waiting for an API server that is away."""
     from bobrapet.runtime.clock import REAL_CLOCK
-    from bobrapet.runtime.manager.absence import ABSENT, wait_for_api_server
+    from bobrapet.runtime.errors import NO_SERVER
+    from bobrapet.runtime.manager.absence import wait_for_api_server
     from bobrapet.runtime.manager.endpoints import Probes
 
     while True:
         try:
             return await build(config, options)
-        except ABSENT as error:
+        except NO_SERVER as error:
             why = error
         probes = Probes(options.health_probe_bind_address)
         await wait_for_api_server(config, why, probes=probes, clock=REAL_CLOCK)

@@ -18,7 +18,7 @@ ControllerRuntimeError
 │   ├── TooManyRequests          429
 │   ├── InternalError            500
 │   ├── ServerTimeout            500/504, reason ServerTimeout: try again after `retry_after`
-│   ├── ServiceUnavailable       503
+│   ├── ServiceUnavailable       503, 502
 │   └── Timeout                  504
 ├── TransportError               no answer: it is unknown whether the server acted
 │   ├── ConnectionFailed         refused, reset, unreachable, TLS
@@ -197,6 +197,10 @@ class RequestTimeout(TransportError, TimeoutError):
     """The answer did not arrive within the time limit of the request."""
 
 
+NO_SERVER = (TransportError, ServiceUnavailable)
+"""What says that there is no API server now: nobody answers, or a load balancer does in its place."""
+
+
 class ConfigError(ControllerRuntimeError):
     """The configuration does not lead to an API server."""
 
@@ -268,6 +272,7 @@ _BY_REASON: dict[str, type[ApiError]] = {
 _BY_CODE: dict[int, type[ApiError]] = {
     cls.default_status: cls for cls in _BY_REASON.values() if cls not in (AlreadyExists, Expired, ServerTimeout)
 }
+_BY_CODE[502] = ServiceUnavailable  # what many load balancers say when no server is left behind them
 
 
 def error_class(reason: str, code: int) -> type[ApiError]:

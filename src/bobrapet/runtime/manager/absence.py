@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from bobrapet.runtime.clock import Clock
-from bobrapet.runtime.errors import ApiError, ServiceUnavailable, TransportError
+from bobrapet.runtime.errors import NO_SERVER, ApiError
 from bobrapet.runtime.healthz import Handler
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.manager.endpoints import OFF, Probes
@@ -25,9 +25,6 @@ PATH: Final = "/version"
 
 ANSWER_TIMEOUT: Final = 5.0
 LONGEST_PAUSE: Final = 5.0
-
-ABSENT: Final = (TransportError, ServiceUnavailable)
-"""What says that there is no API server now."""
 
 log = get_logger("setup")
 
@@ -48,7 +45,7 @@ async def wait_for_api_server(config: RestConfig, why: Exception, *, probes: Pro
             try:
                 await rest.request("GET", PATH, timeout=ANSWER_TIMEOUT)
                 return
-            except ABSENT as error:
+            except NO_SERVER as error:
                 why = error
             except ApiError:
                 return  # a refusal is an answer

@@ -28,6 +28,7 @@ import msgspec
 
 from bobrapet.runtime.clock import REAL_CLOCK, Clock, Timer
 from bobrapet.runtime.errors import (
+    NO_SERVER,
     ApiError,
     BadRequest,
     ControllerRuntimeError,
@@ -39,7 +40,6 @@ from bobrapet.runtime.errors import (
     MethodNotSupported,
     NotAcceptable,
     ServerTimeout,
-    ServiceUnavailable,
     Timeout,
     TooManyRequests,
     TransportError,
@@ -69,8 +69,7 @@ SHORT_WATCH = 1.0
 
 # Answers that tell of the state of the server or of our credentials, not of the resourceVersion: the watch is tried
 # again where it was, without a new list.
-_TRY_AGAIN = (TooManyRequests, ServiceUnavailable, ServerTimeout, Timeout, Unauthorized, Forbidden, TransportError)
-_ABSENT = (TransportError, ServiceUnavailable)
+_TRY_AGAIN = (*NO_SERVER, TooManyRequests, ServerTimeout, Timeout, Unauthorized, Forbidden)
 _NO_STREAMING = (BadRequest, Invalid, MethodNotSupported, NotAcceptable)
 
 log = logging.getLogger(__name__)
@@ -269,7 +268,7 @@ class Reflector:
 
     async def _pause(self, error: Exception) -> None:
         """Lets the time pass after which a failed request may be repeated."""
-        is_absent = isinstance(error, _ABSENT)
+        is_absent = isinstance(error, NO_SERVER)
         if self._was_absent and not is_absent:
             self._backoff.reset()  # it grew while nobody could have succeeded
         self._was_absent = is_absent

@@ -15,7 +15,7 @@ import pytest
 
 from bobrapet.runtime.clock import FakeClock, settle
 from bobrapet.runtime.controller.name import forget_names
-from bobrapet.runtime.errors import Conflict, ConnectionFailed, ServiceUnavailable, TooManyRequests
+from bobrapet.runtime.errors import Conflict, ConnectionFailed, ServiceUnavailable, TooManyRequests, error_from_response
 from bobrapet.runtime.internal.controller.stranded import TRY_EVERY
 from bobrapet.runtime.reconcile import Request
 from bobrapet.runtime.toolscache.listwatch import RawList
@@ -201,6 +201,10 @@ def unavailable() -> Exception:
     return ServiceUnavailable("no endpoints", status=503)
 
 
+def bad_gateway() -> Exception:
+    return error_from_response(502, b"<html>bad gateway</html>")
+
+
 def group() -> Exception:
     return ExceptionGroup("two writes", [refused(), unavailable()])
 
@@ -209,7 +213,7 @@ def conflict() -> Exception:
     return Conflict("the object has been modified")
 
 
-@pytest.mark.parametrize("trouble", [refused, unavailable, group])
+@pytest.mark.parametrize("trouble", [refused, unavailable, bad_gateway, group])
 @pytest.mark.parametrize("use_priority_queue", [True, False], ids=["priority queue", "plain queue"])
 async def test_what_found_no_server_is_reconciled_soon_after_it_is_back(
     bench: Bench, clock: FakeClock, trouble: Callable[[], Exception], use_priority_queue: bool

@@ -10,7 +10,7 @@ import random
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from bobrapet.runtime.errors import ServiceUnavailable, TransportError
+from bobrapet.runtime.errors import NO_SERVER
 
 R = TypeVar("R", bound=Hashable)
 
@@ -50,4 +50,4 @@ def is_stranded(error: BaseException) -> bool:
     """Whether a reconcile failed because there was no API server."""
     if isinstance(error, BaseExceptionGroup):
         return any(is_stranded(member) for member in error.exceptions)
-    return isinstance(error, TransportError | ServiceUnavailable)
+    return isinstance(error, NO_SERVER)
