@@ -6,7 +6,6 @@ process of a cluster; what it is told is in `managerflags`.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Coroutine, Sequence
@@ -18,6 +17,8 @@ from bobrapet import __version__
 from bobrapet.managerflags import EXIT_OK, Options, listed, overrides, parse_flags
 
 if TYPE_CHECKING:
+    import asyncio
+
     from bobrapet.admission.certificatekeeper import CertificateKeeper
     from bobrapet.reconcilers.operatorconfig import ConfigSource
     from bobrapet.reconcilers.rbac import Rule
@@ -185,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: Options) -> int:
+    import asyncio
+
     from bobrapet.reconcilers.operatorconfig import ConfigurationRefused
     from bobrapet.runtime.client.config import get_config
     from bobrapet.runtime.errors import ControllerRuntimeError
@@ -232,6 +235,8 @@ async def _built(config: RestConfig, options: Options) -> ControllerManager:
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """What `work` gives, or None when the process shall stop before that."""
+    import asyncio
+
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
