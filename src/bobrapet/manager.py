@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bobrapet import __version__
 from bobrapet.managerflags import EXIT_OK, Options, listed, overrides, parse_flags
 
 if TYPE_CHECKING:
-    import asyncio
-
     from bobrapet.admission.certificatekeeper import CertificateKeeper
     from bobrapet.reconcilers.operatorconfig import ConfigSource
     from bobrapet.reconcilers.rbac import Rule
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from bobrapet.runtime.webhook import Server as WebhookServer
 
 __all__ = ["EXIT_OK", "Options", "build", "main", "overrides", "parse_flags"]
-
-T = TypeVar("T")
 
 EXIT_FAILED: Final = 1
 EXIT_LEASE_LOST: Final = 3
@@ -195,19 +191,21 @@ async def _run(options: Options) -> int:
     from bobrapet.runtime.manager import LeaderElectionLost, setup_signal_handler
 
     log = get_logger("setup")
-    stop = asyncio.Event()
-    setup_signal_handler(stop.set)
     try:
-        made = await _unless(stop, _built(get_config(options.kubeconfig or None), options))
-        if made is None:
+        starting = asyncio.ensure_future(_built(get_config(options.kubeconfig or None), options))
+
+        def stop() -> None:
+            if not starting.cancel():
+                starting.result().request_stop()
+
+        setup_signal_handler(stop)
+        try:
+            made = await starting
+        except asyncio.CancelledError:
             return EXIT_OK
         log.info("starting manager", version=__version__)
         calm_the_collector()
-        stopping = asyncio.ensure_future(_stop(made, stop))
-        try:
-            await made.start()
-        finally:
-            stopping.cancel()
+        await made.start()
     except LeaderElectionLost as error:
         log.error("the manager ends because another replica may lead", error=error)
         return EXIT_LEASE_LOST
@@ -231,25 +229,6 @@ async def _built(config: RestConfig, options: Options) -> ControllerManager:
             why = error
         probes = Probes(options.health_probe_bind_address)
         await wait_for_api_server(config, why, probes=probes, clock=REAL_CLOCK)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` gives, or None when the process shall stop before that."""
-    import asyncio
-
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
-        return working.result()
-    working.cancel()
-    await asyncio.wait({working})
-    return None
-
-
-async def _stop(manager: ControllerManager, stop: asyncio.Event) -> None:
-    await stop.wait()
-    manager.request_stop()
 
 
 def calm_the_collector() -> None:

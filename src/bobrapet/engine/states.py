@@ -69,7 +69,7 @@ class State:
 
     def served(self) -> State:
         """The same state, without the word that something of the step stands in line."""
-        return replace(self, message="", reason="") if self.is_held else self
+        return replace(self, message="", reason="")
 
     def ended(self, phase: Phase, message: str = "", reason: str = "", *, at: datetime) -> State:
         """This step at its end."""

@@ -15,7 +15,7 @@ def to_text(value: Any, run: Run) -> str:
     """What an action prints: as `%v`, but nil is `<no value>`."""
     kind = type(value)
     if kind is str:
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # it is a str
     if kind is int:
         return str(value) if -1_000_000 < value < 1_000_000 else format_float(to_float(value))
     if value is None or not (value or isinstance(value, (int, float, complex, list, dict, str, Opaque))):
@@ -86,7 +86,7 @@ def print_line(values: Sequence[Any], run: Run) -> str:
 def _scalar(value: Any) -> str | None:
     kind = type(value)
     if kind is str:
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # it is a str
     if kind is int:
         return str(value) if -1_000_000 < value < 1_000_000 else format_float(to_float(value))
     if kind is float:

@@ -40,7 +40,7 @@ class DelegatingByGVKCache:
         await self._for(cls).remove_informer(cls)
 
     async def index_field(self, cls: type[T], field: str, extract: Callable[[T], Iterable[str]]) -> None:
-        await self._for(cls).index_field(cls, field, extract)  # type: ignore[arg-type]
+        await self._for(cls).index_field(cls, field, extract)  # type: ignore[arg-type]  # T is any class of objects
 
     async def start(self) -> None:
         await run_together(self._all)

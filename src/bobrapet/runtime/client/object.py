@@ -353,7 +353,7 @@ def to_dict(obj: Any) -> dict[str, Any]:
 def from_dict(cls: type[T], raw: dict[str, Any]) -> T:
     """The opposite of `to_dict`. Raises `UndecodableObject`, naming the object, when it does not fit the class."""
     try:
-        made: T = cls.model_validate(raw)  # type: ignore[attr-defined]
+        made: T = cls.model_validate(raw)  # type: ignore[attr-defined]  # a model or of our own
     except ValueError as error:  # what pydantic raises is one
         metadata = raw.get("metadata") or {}
         key = ObjectKey(metadata.get("namespace") or "", metadata.get("name") or "")

@@ -169,7 +169,7 @@ class TypedClient:
         resource = await self._resources.of_object(obj)
         key = ObjectKey.of(obj)
         path = resource.path(key, subresource)
-        if not unconditional and not obj.metadata.resource_version:  # type: ignore[attr-defined]
+        if not unconditional and not obj.metadata.resource_version:  # type: ignore[attr-defined]  # all have it
             raise MissingResourceVersion(
                 f"{resource.gvk.kind} {key}: an update needs metadata.resourceVersion as it was read, or it could undo "
                 "what others wrote since; pass unconditional=True to overwrite whatever is there"

@@ -6,14 +6,13 @@ as the API server is away, and would soon leave minutes between two starts.
 
 from __future__ import annotations
 
-import asyncio
-import random
-from contextlib import AsyncExitStack, suppress
-from typing import Any, Final
+from contextlib import AsyncExitStack
+from typing import Final
 
 from bobrapet.runtime.clock import Clock
 from bobrapet.runtime.errors import NO_SERVER, ApiError
 from bobrapet.runtime.healthz import Handler
+from bobrapet.runtime.internal.tasks import TaskSet
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.manager.endpoints import OFF, Probes
 from bobrapet.runtime.rest.client import RestClient
@@ -35,7 +34,7 @@ async def wait_for_api_server(config: RestConfig, why: Exception, *, probes: Pro
     Meanwhile `probes` are answered: the process is alive, and not ready. Raises `CredentialError`, and `OSError` when
     the port of the probes is taken.
     """
-    pauses = Backoff(clock, initial=1.0, maximum=LONGEST_PAUSE, jitter=0.2, rng=random.Random())
+    pauses = Backoff(clock, initial=1.0, maximum=LONGEST_PAUSE, jitter=0.2)
     async with AsyncExitStack() as stack:
         rest = await stack.enter_async_context(RestClient(config))
         await _answer(probes, stack)
@@ -55,16 +54,11 @@ async def _answer(probes: Probes, stack: AsyncExitStack) -> None:
     if probes.address in OFF:
         return
     server = probes.server(Handler("healthz"), Handler("readyz", {"api-server": _not_ready}))
-    task = asyncio.ensure_future(server.start())
-
-    async def end() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(end)
+    tasks = TaskSet()
+    stack.push_async_callback(tasks.stop)
+    tasks.spawn(server.start(), name=str(server))
     await server.ready()
 
 
-async def _not_ready() -> Any:
+async def _not_ready() -> None:
     raise ConnectionError("waiting for the API server")

@@ -10,8 +10,10 @@ import pytest
 
 from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.clock import FakeClock, settle
+from bobrapet.runtime.controller.name import forget_names
 from bobrapet.runtime.envtest import Environment, Options
 from bobrapet.runtime.rest.client import RestClient
+from tests.unit.runtime.controller_side.controllers import Bench
 
 
 @pytest.fixture
@@ -27,6 +29,14 @@ async def no_task_leaks() -> AsyncIterator[None]:
     await settle()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"tasks left running: {left}"
+
+
+@pytest.fixture
+async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
+    forget_names()
+    made = Bench(clock)
+    yield made
+    await made.close()
 
 
 @pytest.fixture(scope="module")

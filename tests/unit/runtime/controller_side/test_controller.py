@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from itertools import count
 from typing import Any
 
 import pytest
 
-from bobrapet.runtime import config
 from bobrapet.runtime.cache.informertest import FakeInformers
 from bobrapet.runtime.client.object import Unstructured
 from bobrapet.runtime.clock import FakeClock, settle
@@ -30,20 +28,10 @@ from bobrapet.runtime.metrics import REGISTRY
 from bobrapet.runtime.predicate import Funcs, GenerationChanged
 from bobrapet.runtime.reconcile import ReconcileError, ReconcileTimeout, Request, Result, ResultWithError, TerminalError
 from bobrapet.runtime.source import channel, func
+from tests.unit.runtime.controller_side.controllers import Bench, Manager
 from tests.unit.runtime.controller_side.fakes import widget
 
 A, B = Request("ns", "a"), Request("ns", "b")
-
-
-class Manager:
-    """As much of a manager as a controller looks at."""
-
-    def __init__(self, clock: FakeClock, **defaults: Any) -> None:
-        self.clock = clock
-        self._defaults = config.Controller(**defaults)
-
-    def get_controller_options(self) -> config.Controller:
-        return self._defaults
 
 
 class Scripted:
@@ -67,53 +55,6 @@ class Scripted:
     @property
     def times(self) -> list[float]:
         return [when for when, _ in self.calls]
-
-
-NUMBERS = count(1)  # metrics outlive their controller, so no two tests may share a name
-
-
-class Bench:
-    """Controllers in virtual time; whatever runs is cancelled at the end."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def controller(self, reconciler: Any, **options: Any) -> Controller[Any]:
-        reconciler.clock = self.clock
-        options.setdefault("reconciler", reconciler)
-        manager: Any = Manager(self.clock)
-        return new_unmanaged(f"bench-{next(NUMBERS)}", manager, Options(**options))
-
-    async def start(self, reconciler: Any, *requests: Request, **options: Any) -> Controller[Any]:
-        made = self.controller(reconciler, **options)
-        self.run(made)
-        await settle()
-        assert made.queue is not None
-        for request in requests:
-            made.queue.add(request)
-        await settle()
-        return made
-
-    def run(self, made: Controller[Any]) -> asyncio.Task[None]:
-        task = asyncio.create_task(made.start())
-        self.tasks.append(task)
-        return task
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-            await asyncio.sleep(0)
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-@pytest.fixture
-async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
-    forget_names()
-    made = Bench(clock)
-    yield made
-    await made.close()
 
 
 def metric(name: str, controller: Controller[Any], **labels: str) -> float:

@@ -14,7 +14,6 @@ from itertools import pairwise
 import pytest
 
 from bobrapet.runtime.clock import FakeClock, settle
-from bobrapet.runtime.controller.name import forget_names
 from bobrapet.runtime.errors import Conflict, ConnectionFailed, ServiceUnavailable, TooManyRequests, error_from_response
 from bobrapet.runtime.internal.controller.stranded import TRY_EVERY
 from bobrapet.runtime.reconcile import Request
@@ -22,8 +21,8 @@ from bobrapet.runtime.toolscache.listwatch import RawList
 from bobrapet.runtime.toolscache.outage import ASK_EVERY, Outage
 from bobrapet.runtime.toolscache.record import RecordDecoder
 from bobrapet.runtime.toolscache.reflector import Reflector
+from tests.unit.runtime.controller_side.controllers import Bench
 from tests.unit.runtime.controller_side.fakes import WIDGET, Stream, page
-from tests.unit.runtime.controller_side.test_controller import Bench
 from tests.unit.runtime.controller_side.test_reflector import Store
 
 REFLECTORS = 20
@@ -102,7 +101,27 @@ async def server(clock: FakeClock) -> AsyncIterator[Server]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-ABSENT = [ConnectionFailed("connection refused", refused=True), ServiceUnavailable("no endpoints", status=503)]
+def refused() -> Exception:
+    return ConnectionFailed("connection refused", refused=True)
+
+
+def unavailable() -> Exception:
+    return ServiceUnavailable("no endpoints", status=503)
+
+
+def bad_gateway() -> Exception:
+    return error_from_response(502, b"<html>bad gateway</html>")
+
+
+def group() -> Exception:
+    return ExceptionGroup("two writes", [refused(), unavailable()])
+
+
+def conflict() -> Exception:
+    return Conflict("the object has been modified")
+
+
+ABSENT = [refused(), unavailable()]
 
 
 @pytest.mark.parametrize("trouble", ABSENT, ids=["nobody listens", "a load balancer answers"])
@@ -183,34 +202,6 @@ class NeedsServer:
         if self.trouble is not None:
             raise self.trouble()
         self.done.append(request)
-
-
-@pytest.fixture
-async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
-    forget_names()
-    made = Bench(clock)
-    yield made
-    await made.close()
-
-
-def refused() -> Exception:
-    return ConnectionFailed("connection refused", refused=True)
-
-
-def unavailable() -> Exception:
-    return ServiceUnavailable("no endpoints", status=503)
-
-
-def bad_gateway() -> Exception:
-    return error_from_response(502, b"<html>bad gateway</html>")
-
-
-def group() -> Exception:
-    return ExceptionGroup("two writes", [refused(), unavailable()])
-
-
-def conflict() -> Exception:
-    return Conflict("the object has been modified")
 
 
 @pytest.mark.parametrize("trouble", [refused, unavailable, bad_gateway, group])

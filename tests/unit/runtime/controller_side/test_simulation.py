@@ -27,8 +27,8 @@ from bobrapet.runtime.reconcile import ReconcileError, Request, Result
 from bobrapet.runtime.source import Informer
 from bobrapet.runtime.toolscache.listwatch import RawList
 from bobrapet.runtime.toolscache.shared_informer import SharedIndexInformer
+from tests.unit.runtime.controller_side.controllers import Manager
 from tests.unit.runtime.controller_side.fakes import WIDGET, bookmark, line, status, widget
-from tests.unit.runtime.controller_side.test_controller import Manager
 
 NAMES = [f"w{number}" for number in range(8)]
 

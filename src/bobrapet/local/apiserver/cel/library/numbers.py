@@ -110,7 +110,7 @@ def _semver_problem(text: str) -> str:
 
 def _normalized(text: str) -> str:
     text = text.strip().removeprefix("v")
-    core, separator, rest = re.match(r"([^-+]*)([-+]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    core, separator, rest = re.match(r"([^-+]*)([-+]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # matches all
     numbers = [part.lstrip("0") or "0" if part.isdecimal() else part for part in core.split(".")]
     if len(numbers) < 3 and not separator:
         numbers += ["0"] * (3 - len(numbers))
