@@ -11,21 +11,38 @@ import pytest
 from tests.behaviour.builders import step, story, storyrun
 from tests.behaviour.worlds import OPERATOR, World
 
-COUNTERS = ("patch stories/status", "patch engrams/status", "patch engramtemplates/status")
-"""Written a few seconds later, once for any number of runs: no cost of a run."""
+EXPECTED = {"patch storyruns/status": 2, "create stepruns": 1, "patch stepruns/status": 2, "create jobs": 1}
 
 
-def writes(world: World, namespace: str) -> Counter[str]:
-    """Writes of the operator in a namespace so far, by verb and resource."""
+def writes(world: World, namespace: str, run: str) -> Counter[str]:
+    """Writes of the operator to a run and what belongs to it, by verb and resource.
+
+    By name, because the API server notes a request only after its effect can be seen: a difference of two counts may
+    have the last write of an earlier run in it. What was refused (409: the cache lagged behind a component) is no
+    write; the simulator counts in all orders of events.
+    """
     assert world.audit is not None
     counted: Counter[str] = Counter()
     for line in world.audit.read_text().splitlines():
         entry = json.loads(line)
         target = entry.get("objectRef") or {}
-        if entry["user"]["username"] == OPERATOR and target.get("namespace") == namespace:
+        if entry["user"]["username"] != OPERATOR or target.get("namespace") != namespace:
+            continue
+        if target.get("name", "").startswith(run) and entry["responseStatus"]["code"] < 400:
             resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
             counted[f"{entry['verb']} {resource}"] += 1
     return counted
+
+
+def noted_writes(world: World, namespace: str, run: str, *, at_least: int) -> Counter[str]:
+    """Writes without those of Events, once the API server has noted so many."""
+    deadline = time.monotonic() + 60
+    while True:
+        counted = writes(world, namespace, run)
+        found = Counter({what: number for what, number in counted.items() if "events" not in what})
+        if found.total() >= at_least or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 def events_of_the_operator(world: World, namespace: str, run: str, last: str) -> list[str]:
@@ -47,12 +64,9 @@ def events_of_the_operator(world: World, namespace: str, run: str, last: str) ->
 def test_a_one_step_run_costs_at_most_six_writes_and_two_events_of_the_operator(world: World, namespace: str) -> None:
     world.cluster.apply(story("s", namespace, step("a", "echo")), storyrun("first", namespace, "s"))
     world.cluster.wait_run(namespace, "first")
-    before = writes(world, namespace)
     world.cluster.apply(storyrun("second", namespace, "s"))
     run = world.cluster.wait_run(namespace, "second")
     assert run["status"]["phase"] == "Succeeded"
-    counted = writes(world, namespace) - before
     told = events_of_the_operator(world, namespace, "second", "StoryRunSucceeded")
     assert len(told) <= 2, told
-    of_the_run = {what: number for what, number in counted.items() if what not in COUNTERS and "events" not in what}
-    assert sum(of_the_run.values()) <= 6, of_the_run
+    assert noted_writes(world, namespace, "second", at_least=sum(EXPECTED.values())) == EXPECTED

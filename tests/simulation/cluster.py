@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -64,6 +65,8 @@ class Server:
         self.log: dict[str, list[Change]] = {}
         self.deleted: set[str] = set()
         """Uids of what is gone."""
+        self.written: Counter[str] = Counter()
+        """Writes of operators that were not refused, by verb and kind."""
         self.check: Callable[[str, Object | None, Object], None] = lambda kind, old, new: None
         """Called before a change is stored; raises `Broken` when it must not be."""
         self.broken: Exception | None = None
@@ -311,6 +314,7 @@ class Client:
     async def _write(self, what: str, kind: str, effect: Callable[[], T]) -> T:
         outcome = await self._turn(what)
         found = effect()
+        self._server.written[what.rsplit(" ", 1)[0]] += 1
         if outcome is LOSE:
             raise ConnectionFailed(f"{what} {outcome}")
         self._written[kind] = len(self._server.log[kind])

@@ -52,6 +52,17 @@ def test_without_faults_the_order_of_events_decides_nothing() -> None:
         assert error is None, (error, simulation.trace[-30:])
 
 
+def test_a_one_step_run_costs_six_writes_in_whatever_order_things_are_seen() -> None:
+    execution = {"retry": {"maxRetries": 0, "delay": "1s"}}
+    case = Case(steps=[{"name": "a", "ref": {"name": "worker"}, "execution": execution}])
+    cost = {"patch StoryRun/status": 2, "create StepRun": 1, "patch StepRun/status": 2, "create Job": 1}
+    account = {"create ServiceAccount": 1, "create Role": 1, "create RoleBinding": 1}  # once per Story
+    for order in range(60):
+        error, simulation = failure(case, order, NONE)
+        assert error is None, (error, simulation.trace)
+        assert simulation.server.written == cost | account, simulation.trace
+
+
 def _parallel_in_a_full_queue() -> Case:
     execution = {"retry": {"maxRetries": 0, "delay": "1s"}}
     branches = [{"name": name, "ref": {"name": "worker"}, "execution": execution} for name in ("x", "y", "z")]
