@@ -15,6 +15,9 @@ settings.register_profile(
 settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Programs of a control plane start in seconds; where a machine does many things at once they may take minutes.
+os.environ.setdefault("KUBEBUILDER_CONTROLPLANE_START_TIMEOUT", "180")
+
 # What is started in the background or by nohup ignores these signals, and would hand that on to the processes that the
 # tests start and ask to end.
 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):

@@ -40,6 +40,9 @@ _PATHS = {
     "EffectClaim": ("/apis/runs.bubustack.io/v1alpha1", "effectclaims", True),
 }
 
+PATIENCE = 240
+"""Seconds: what a machine that does several things at once may take for something that takes one second."""
+
 TERMINAL = frozenset({"Succeeded", "Failed", "Finished", "Canceled", "Compensated", "Timeout", "Aborted", "Skipped"})
 
 
@@ -50,6 +53,12 @@ class ApiFailure(Exception):
         self.code = code
         self.status = status
         super().__init__(f"HTTP {code}: {status.get('message', status)}")
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether a webhook could not be asked in time, or could not read what it had to: nothing was stored."""
+        message = self.status.get("message", "")
+        return self.code == 500 and ("failed calling webhook" in message or "try again" in message)
 
 
 class Cluster:
@@ -86,6 +95,17 @@ class Cluster:
         return f"{base}{middle}/{plural}" + (f"/{name}" if name else "")
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+        """One request; asked again while no webhook has judged it. Raises `ApiFailure`."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._call(method, path, body, content_type)
+            except ApiFailure as failure:
+                if not failure.is_passing or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def _call(self, method: str, path: str, body: Any, content_type: str) -> Any:
         response = self._http.request(
             method,
             self.server + path,
@@ -138,64 +158,66 @@ class Cluster:
         self.call("DELETE", self.path(kind, namespace, name), options or None)
 
     def wait(
-        self, kind: str, namespace: str, name: str, until: Callable[[Object], bool], *, timeout: float = 90
+        self, kind: str, namespace: str, name: str, until: Callable[[Object], bool], *, timeout: float = PATIENCE
     ) -> Object:
         """Follows an object by watch until `until` holds; the object need not exist yet."""
-        deadline = time.monotonic() + timeout
         last: Object | None = None
-        for event, obj in self._events(kind, namespace, name, deadline):
-            last = obj
-            if event != "DELETED" and until(obj):
-                return obj
+        for found in self._states(kind, namespace, name, time.monotonic() + timeout):
+            if found is not None and until(found):
+                return found
+            last = found or last
         raise AssertionError(
             f"{kind} {namespace}/{name} did not get there in {timeout} s; last seen: {json.dumps(last)}"
         )
 
-    def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = 90) -> None:
+    def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = PATIENCE) -> None:
         """Follows an object by watch until it is deleted."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if self.find(kind, namespace, name) is None:
-                return
-            # What goes between the look and the watch is never seen to go: look again before long.
-            for event, _ in self._events(kind, namespace, name, min(deadline, time.monotonic() + 2)):
-                if event == "DELETED":
-                    return
-        raise AssertionError(
-            f"{kind} {namespace}/{name} is still there after {timeout} s: {self.find(kind, namespace, name)}"
-        )
+        if None not in self._states(kind, namespace, name, time.monotonic() + timeout):
+            raise AssertionError(
+                f"{kind} {namespace}/{name} is still there after {timeout} s: {self.find(kind, namespace, name)}"
+            )
 
-    def wait_run(self, namespace: str, name: str, *, timeout: float = 90) -> Object:
+    def wait_run(self, namespace: str, name: str, *, timeout: float = PATIENCE) -> Object:
         """Waits for the end of a StoryRun."""
         return self.wait(
             "StoryRun", namespace, name, lambda run: run.get("status", {}).get("phase") in TERMINAL, timeout=timeout
         )
 
-    def _events(self, kind: str, namespace: str, name: str, deadline: float) -> Iterator[tuple[str, Object]]:
+    def _states(self, kind: str, namespace: str, name: str, deadline: float) -> Iterator[Object | None]:
+        """How the object is now and after every change until `deadline`; None where it does not exist.
+
+        A server that goes away in the middle, or is not ready for this kind yet, is an ordinary day: asked again.
+        """
+        path = f"{self.path(kind, namespace)}?fieldSelector=metadata.name%3D{name}"
         while (left := deadline - time.monotonic()) > 0:
-            query = f"?watch=1&fieldSelector=metadata.name%3D{name}&timeoutSeconds={max(1, int(left))}"
-            response = self._http.request(
-                "GET",
-                self.server + self.path(kind, namespace) + query,
-                preload_content=False,
-                timeout=urllib3.Timeout(connect=10, read=left + 1),
-            )
-            if response.status != 200:
-                # A server that is not ready for this kind yet says when to come again.
-                time.sleep(min(left, float(response.headers.get("Retry-After", 1))))
-                response.close()
-                continue
             try:
-                pending = b""
-                for chunk in response.stream(amt=None, decode_content=True):
-                    *lines, pending = (pending + chunk).split(b"\n")
-                    for line in filter(None, lines):
-                        event = json.loads(line)
-                        if event["type"] not in {"BOOKMARK", "ERROR"}:
-                            yield event["type"], event["object"]
-            except urllib3.exceptions.ReadTimeoutError:
-                return
-            except urllib3.exceptions.ProtocolError:
-                continue  # the server went away in the middle: that is an ordinary day, watch again
-            finally:
-                response.close()
+                # Read first: a watch from nowhere in particular begins in the cache of the API server, which may lag.
+                listed = self.call("GET", path)
+                yield next(
+                    ({"kind": kind, "apiVersion": listed["apiVersion"], **item} for item in listed["items"]), None
+                )
+                for event in self._watch(f"{path}&resourceVersion={listed['metadata']['resourceVersion']}", left):
+                    if event["type"] == "ERROR":
+                        break  # that version is history by now
+                    if event["type"] != "BOOKMARK":
+                        yield event["object"] if event["type"] != "DELETED" else None
+            except (ApiFailure, urllib3.exceptions.HTTPError):
+                time.sleep(0.2)
+
+    def _watch(self, path: str, seconds: float) -> Iterator[Object]:
+        """The events of a watch. Raises `ApiFailure`, and `HTTPError` when the connection is lost."""
+        response = self._http.request(
+            "GET",
+            f"{self.server}{path}&watch=1&timeoutSeconds={max(1, int(seconds))}",
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=seconds, read=seconds + 1),
+        )
+        try:
+            if response.status != 200:
+                raise ApiFailure(response.status, {"message": response.read().decode(errors="replace")})
+            pending = b""
+            for chunk in response.stream(amt=None, decode_content=True):
+                *lines, pending = (pending + chunk).split(b"\n")
+                yield from map(json.loads, filter(None, lines))
+        finally:
+            response.close()

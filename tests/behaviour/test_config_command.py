@@ -17,7 +17,7 @@ def test_the_configuration_of_a_cluster_is_shown_with_its_sources(world: World, 
         *("config", "--kubeconfig", str(world.cluster.kubeconfig), "--config-namespace", namespace),
         *("--config-name", "operator-config", "--max-concurrent-reconciles", "story=7", "--changed", "-o", "json"),
     )
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=worlds.ROOT)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=worlds.ROOT)
     assert json.loads(shown.stdout) == [
         {"key": "retry.max-retries", "value": "0", "source": "ConfigMap"},
         {"key": "story.max-concurrent-reconciles", "value": "7", "source": "flag"},
@@ -25,7 +25,7 @@ def test_the_configuration_of_a_cluster_is_shown_with_its_sources(world: World, 
     assert "error: references.cross-namespace-policy" in shown.stderr
     assert shown.returncode == 1
     absent = subprocess.run(
-        [*command, "--config-name", "absent"], capture_output=True, text=True, timeout=60, cwd=worlds.ROOT
+        [*command, "--config-name", "absent"], capture_output=True, text=True, timeout=240, cwd=worlds.ROOT
     )
     assert absent.returncode == 0
     assert "there is no ConfigMap" in absent.stderr

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.behaviour.builders import story, storyrun
-from tests.behaviour.cluster import ApiFailure, Cluster, Object
+from tests.behaviour.cluster import PATIENCE, ApiFailure, Cluster, Object
 from tests.behaviour.worlds import World
 
 SYSTEM, CONFIG = "bobrapet-system", "bobrapet-operator-config"
-PATIENCE = 90
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def run_abroad(cluster: Cluster, namespace: str, library: str, name: str) -> tup
             raise
         return "refused", str(failure)
     cluster.apply(storyrun(name, namespace, "abroad"))
-    run = cluster.wait_run(namespace, name, timeout=PATIENCE)
+    run = cluster.wait_run(namespace, name)
     state = run["status"]["stepStates"]["e"]
     return state["phase"], state.get("message", "")
 
@@ -77,7 +76,7 @@ def test_a_story_of_another_namespace_is_executed_only_with_the_grants_of_its_ow
     assert cluster.find("StoryRun", namespace, "without-e") is None
 
     allow(cluster, library, "Story", namespace)
-    deadline, tried = time.monotonic() + PATIENCE, 0
+    deadline, tried, told = time.monotonic() + PATIENCE, 0, ""
     while "StoryRun" not in told and time.monotonic() < deadline:  # the policy and the grant are on their way
         tried += 1
         phase, told = run_abroad(cluster, namespace, library, f"half-{tried}")

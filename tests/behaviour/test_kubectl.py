@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from tests.behaviour.builders import engram, step, story, storyrun
+from tests.behaviour.cluster import PATIENCE
 from tests.behaviour.worlds import ROOT, World
 
 Kubectl = Callable[..., str]
@@ -34,13 +36,16 @@ def kubectl(world: World, namespace: str) -> Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             env={**os.environ, "HOME": str(world.folder)},
         )
         assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout + (done.stderr if code else "")
 
     return run
+
+
+PATIENTLY = f"--timeout={PATIENCE - 10}s"
 
 
 def manifest(*objects: object) -> str:
@@ -88,11 +93,20 @@ def test_get_prints_tables_names_yaml_and_jsonpath(kubectl: Kubectl, finished: s
     assert finished in kubectl("get", "storyruns", "-A")
 
 
+def told(kubectl: Kubectl, word: str, *arguments: str) -> str:
+    """What kubectl prints once it has a word: Events come after what they tell of."""
+    deadline = time.monotonic() + PATIENCE
+    while word not in (text := kubectl(*arguments)):
+        assert time.monotonic() < deadline, f"{arguments} does not tell of {word}: {text}"
+        time.sleep(0.2)
+    return text
+
+
 def test_describe_tells_status_and_events(kubectl: Kubectl, finished: str) -> None:
-    text = kubectl("describe", "storyrun", "r")
+    text = told(kubectl, "StoryRunSucceeded", "describe", "storyrun", "r")
     assert "Phase:" in text
-    assert "Succeeded" in text
-    assert "Events:" in text
+    assert "Succeeded" in text.partition("Events:")[0]
+    assert "StoryRunSucceeded" in text.partition("Events:")[2]
     assert "Conditions:" in kubectl("describe", "steprun", "r-a")
 
 
@@ -108,8 +122,8 @@ def test_logs_follow_until_the_component_ends(kubectl: Kubectl, finished: str) -
 def test_wait_returns_when_the_run_is_done(kubectl: Kubectl, namespace: str) -> None:
     kubectl("apply", "-f", "-", stdin=manifest(story("s", namespace, step("a", "silent"))))
     kubectl("create", "-f", "-", stdin=manifest(storyrun("r", namespace, "s")))
-    assert "condition met" in kubectl("wait", "storyrun/r", "--for=condition=Ready", "--timeout=90s")
-    assert "condition met" in kubectl("wait", "storyrun/r", "--for=jsonpath={.status.phase}=Succeeded")
+    assert "condition met" in kubectl("wait", "storyrun/r", "--for=condition=Ready", PATIENTLY)
+    assert "condition met" in kubectl("wait", "storyrun/r", "--for=jsonpath={.status.phase}=Succeeded", PATIENTLY)
 
 
 def test_watch_shows_changes_as_they_happen(kubectl: Kubectl, world: World, namespace: str, tmp_path: Path) -> None:
@@ -121,10 +135,10 @@ def test_watch_shows_changes_as_they_happen(kubectl: Kubectl, world: World, name
     )
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if "Succeeded" in line:
-                break
-        process.terminate()
+        try:
+            assert any("Succeeded" in line for line in process.stdout)
+        finally:
+            process.terminate()
 
 
 def test_patch_and_delete(kubectl: Kubectl, world: World, namespace: str) -> None:
@@ -144,7 +158,7 @@ def test_api_resources_lists_our_kinds(kubectl: Kubectl) -> None:
 
 
 def test_events_of_a_run_are_listed(kubectl: Kubectl, finished: str) -> None:
-    assert "storyrun" in kubectl("events", "--for=storyrun/r").lower()
+    assert "StoryRun/r" in told(kubectl, "StoryRunSucceeded", "events", "--for=storyrun/r")
 
 
 def test_explain_teaches_the_api(kubectl: Kubectl) -> None:

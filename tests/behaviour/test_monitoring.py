@@ -25,7 +25,7 @@ from bobrapet.runtime.envtest import PortLease
 from bobrapet.runtime.metrics import REGISTRY
 from tests.behaviour import rights, worlds
 from tests.behaviour.builders import engram, step, story, storyrun, template
-from tests.behaviour.cluster import Cluster
+from tests.behaviour.cluster import PATIENCE, Cluster
 from tests.unit.manifests.rendered import ROOT, tool
 
 RULES = ROOT / "manifests/chart/bobrapet/files/monitoring/rules.yaml"
@@ -83,7 +83,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
 
 
 def _wait_ready(cluster: Cluster, health: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             _read(f"http://127.0.0.1:{health}/readyz")
@@ -124,7 +124,7 @@ def _with_an_open_run(cluster: Cluster, folder: Path, url: str) -> str:
     steps = (step(name, "counted", with_=with_) for name in ("a", "b"))
     cluster.apply(engram("counted", "m"), story("open", "m", *steps, policy={"concurrency": 1}))
     cluster.apply(storyrun("open", "m", "open"))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while "bobrapet_storyrun_queue_depth{" not in (text := _read(url)):
         assert time.monotonic() < deadline, "no step waits for a slot"
         time.sleep(0.1)
@@ -132,7 +132,7 @@ def _with_an_open_run(cluster: Cluster, folder: Path, url: str) -> str:
 
 
 def promtool(*arguments: str) -> str:
-    done = subprocess.run([tool("promtool"), *arguments], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([tool("promtool"), *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -59,7 +59,9 @@ IMAGES = [
     f"--image=example/shop={sys.executable} {ROOT / 'examples/order-approval/shop.py'}",
 ]
 NODE = "bobrapet-local"
-START_TIMEOUT = 60
+START_TIMEOUT = 180
+STOP_TIMEOUT = 90
+"""Seconds, for what takes a few on an idle machine."""
 OPERATOR = rights.ACCOUNT
 AUDIT_POLICY = """
 apiVersion: audit.k8s.io/v1
@@ -111,10 +113,11 @@ def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
                 try:
-                    child.wait(20)
+                    child.wait(STOP_TIMEOUT)
                 except subprocess.TimeoutExpired:
                     child.kill()
-                    raise AssertionError(f"{arguments} did not stop within 20 s of SIGTERM; its log: {log}") from None
+                    said = f"{arguments} did not stop within {STOP_TIMEOUT} s of SIGTERM; its log: {log}"
+                    raise AssertionError(said) from None
             if child.stdout is not None:
                 child.stdout.close()
 
@@ -214,9 +217,9 @@ def wait_for_processes(cluster: Cluster) -> None:
     probe = template("probe")
     cluster.apply(probe)
     name = probe["metadata"]["name"]
-    cluster.wait("EngramTemplate", "", name, lambda found: "validationStatus" in found.get("status", {}), timeout=180)
+    cluster.wait("EngramTemplate", "", name, lambda found: "validationStatus" in found.get("status", {}))
     cluster.delete("EngramTemplate", "", name)
-    cluster.wait("Node", "", NODE, lambda node: bool(node.get("status", {}).get("conditions")), timeout=180)
+    cluster.wait("Node", "", NODE, lambda node: bool(node.get("status", {}).get("conditions")))
 
 
 def real_missing() -> str | None:

@@ -39,9 +39,12 @@ def read_crds(*paths: str | Path) -> list[dict[str, Any]]:
 
 
 async def install_crds(
-    config: RestConfig, definitions: Iterable[dict[str, Any] | str | Path], *, timeout: float = 10.0
+    config: RestConfig, definitions: Iterable[dict[str, Any] | str | Path], *, timeout: float = 60.0
 ) -> list[str]:
-    """Creates or updates definitions (objects or paths) and waits until all are served. Returns their names."""
+    """Creates or updates definitions (objects or paths) and waits until all are served. Returns their names.
+
+    Raises `DefinitionNotEstablished` after `timeout` seconds.
+    """
     objects: list[dict[str, Any]] = []
     for definition in definitions:
         objects += [definition] if isinstance(definition, dict) else read_crds(definition)

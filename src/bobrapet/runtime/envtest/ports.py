@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import socket
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-ATTEMPTS = 100
+ATTEMPTS: Final = 100
+PORTS: Final = range(15000, 30000)
+"""Below the ports that systems hand out themselves (32768 and above, or 49152): between `take` and the start of the
+program that shall listen, another program that asks for any free port would get one of those."""
 
 
 class PortLease:
@@ -25,7 +29,7 @@ class PortLease:
         folder = Path(tempfile.gettempdir()) / f"bobrapet-envtest-ports-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         for _ in range(ATTEMPTS):
-            port = _unused_port()
+            port = secrets.choice(PORTS)  # not `random`: what seeds it makes all test processes try the same ports
             path = folder / str(port)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -33,8 +37,10 @@ class PortLease:
             except OSError:
                 os.close(descriptor)
                 continue
-            self._held.append((descriptor, path))
-            return port
+            if _is_free(port):
+                self._held.append((descriptor, path))
+                return port
+            os.close(descriptor)
         raise OSError(f"no free port found in {ATTEMPTS} attempts")
 
     def release(self) -> None:
@@ -53,8 +59,10 @@ class PortLease:
         self.release()
 
 
-def _unused_port() -> int:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
