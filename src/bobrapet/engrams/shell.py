@@ -177,10 +177,21 @@ class _Running:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise RetryError(f"the command did not end within {timeout:g}s", code="SHELL_TIMEOUT") from None
-        deadline = time.monotonic() + _STOP_GRACE
-        for thread in self._threads:  # what it started may hold the pipes open
-            thread.join(max(0.0, deadline - time.monotonic()) if thread.is_alive() else 0)
+        self._read_to_the_end()
         return code
+
+    def _read_to_the_end(self) -> None:
+        """What the command left behind may hold the pipes open. It ends with the command, so that all is read.
+
+        Once more after that: on a busy machine the time may be over before the readers had a turn.
+        """
+        for _ in range(2):
+            deadline = time.monotonic() + _STOP_GRACE
+            for thread in self._threads:
+                thread.join(max(0.0, deadline - time.monotonic()) if thread.is_alive() else 0)
+            if not any(thread.is_alive() for thread in self._threads):
+                return
+            self._signal(signal.SIGKILL)
 
     def _read(self, pipe: IO[bytes]) -> None:
         while chunk := pipe.read1(_CHUNK):  # type: ignore[attr-defined]  # Popen gives a BufferedReader

@@ -6,8 +6,10 @@ keeps the rules that the SDK depends on: resource versions, conflicts, merge pat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -15,6 +17,19 @@ from bobrapet.sdk.environment import StepIdentity
 from bobrapet.sdk.step_run_api import Refused
 
 Object = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _atomic(call: Callable[Concatenate[MemoryApi, P], R]) -> Callable[Concatenate[MemoryApi, P], R]:
+    """One call at a time: a component has threads, and the one that renews a claim is ours."""
+
+    @functools.wraps(call)
+    def alone(self: MemoryApi, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return call(self, *args, **kwargs)
+
+    return alone
 
 
 class MemoryApi:
@@ -36,22 +51,27 @@ class MemoryApi:
         self.run_story: Callable[[Object], Object] = lambda run: {"phase": "Succeeded", "output": {}}
         """What becomes of a StoryRun that the component starts: its status. Replace it to play the operator."""
         self._version = 0
+        self._lock = RLock()
         self._stamp(self.step_run)
 
+    @_atomic
     def get(self) -> Object:
         return _copy(self.step_run)
 
+    @_atomic
     def patch_status(self, patch: Mapping[str, Any]) -> None:
         self._expect(self.step_run, patch)
         self.step_run["status"] = _merged(self.step_run.get("status") or {}, patch.get("status") or {})
         self._stamp(self.step_run)
 
+    @_atomic
     def get_claim(self, name: str) -> Object:
         return _copy(self._found(self.claims, "effectclaims", name))
 
     def create_claim(self, claim: Mapping[str, Any]) -> Object:
         return self._created(self.claims, "effectclaims", claim)
 
+    @_atomic
     def update_claim(self, claim: Mapping[str, Any]) -> Object:
         name = claim["metadata"]["name"]
         self._expect(self._found(self.claims, "effectclaims", name), claim)
@@ -64,9 +84,11 @@ class MemoryApi:
         self.story_runs[created["metadata"]["name"]]["status"] = self.run_story(created)
         return created
 
+    @_atomic
     def get_story_run(self, name: str) -> Object:
         return _copy(self._found(self.story_runs, "storyruns", name))
 
+    @_atomic
     def list_story_runs(self, selector: str) -> list[Object]:
         wanted = dict(pair.split("=", 1) for pair in selector.split(","))
         return [
@@ -75,17 +97,20 @@ class MemoryApi:
             if wanted.items() <= (run["metadata"].get("labels") or {}).items()
         ]
 
+    @_atomic
     def patch_story_run(self, name: str, patch: Mapping[str, Any]) -> None:
         run = self._found(self.story_runs, "storyruns", name)
         self.story_runs[name] = _merged(run, patch)
         self._stamp(self.story_runs[name])
 
+    @_atomic
     def get_core(self, plural: str, name: str) -> Object:
         return _copy(self._found(self.core, plural, f"{plural}/{name}"))
 
     def close(self) -> None:
         pass
 
+    @_atomic
     def _created(self, objects: dict[str, Object], plural: str, new: Mapping[str, Any]) -> Object:
         name = new["metadata"]["name"]
         if name in objects:

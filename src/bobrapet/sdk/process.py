@@ -196,12 +196,17 @@ def _run_coroutine(coroutine: Coroutine[Any, Any, Any], interrupts: Interrupts) 
         with interrupts.delivered_to(lambda error: loop.call_soon_threadsafe(interrupt, error)):
             return await task
 
+    body = main()
     try:
-        return asyncio.run(main())
+        return asyncio.run(body)
     except asyncio.CancelledError:
         if interruption:
             raise interruption[0] from None
         raise
+    finally:
+        # An interruption may come before they were begun.
+        body.close()
+        coroutine.close()
 
 
 def _connector(environment: Environment, environ: Mapping[str, str]) -> Connect:
