@@ -151,9 +151,10 @@ def test_an_accepted_status_is_an_answer(serve: Callable[..., Server]) -> None:
 
 def test_retry_after_reaches_the_engine(serve: Callable[..., Server]) -> None:
     assert failure(serve(429, Retry_After="17").url).details["retryAfterSeconds"] == 17
-    error = failure(serve(503, Retry_After=email.utils.formatdate(time.time() + 60, usegmt=True)).url)
+    asked = time.time()
+    error = failure(serve(503, Retry_After=email.utils.formatdate(asked + 300, usegmt=True)).url)
     assert isinstance(error, RateLimitedError)
-    assert 50 < error.details["retryAfterSeconds"] <= 60
+    assert 298 - (time.time() - asked) <= error.details["retryAfterSeconds"] <= 300
     assert "retryAfterSeconds" not in failure(serve(429, Retry_After="soon").url).details
 
 
@@ -172,7 +173,7 @@ def test_nobody_listening_is_worth_another_attempt() -> None:
 
 def test_a_server_that_does_not_answer_times_out(serve: Callable[..., Server]) -> None:
     release = threading.Event()
-    error = failure(serve(answer=lambda _: release.wait(10)).url, Config(timeout="200ms"))
+    error = failure(serve(answer=lambda _: release.wait(100)).url, Config(timeout="200ms"))
     release.set()
     assert (error.code, error.exit_class) == ("HTTP_TIMEOUT", "retry")
 
@@ -187,11 +188,9 @@ def test_a_body_that_trickles_does_not_outlive_the_timeout(serve: Callable[..., 
             request.wfile.write(b"x")
             request.wfile.flush()
 
-    began = time.monotonic()
-    error = failure(serve(answer=trickle).url, Config(timeout="300ms"))
+    error = failure(serve(answer=trickle).url, Config(timeout="300ms"))  # the server never stops by itself
     release.set()
     assert error.code == "HTTP_TIMEOUT"
-    assert time.monotonic() - began < 60
 
 
 def test_a_body_over_the_limit_is_not_read_to_its_end(serve: Callable[..., Server]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from bobrapet.engrams.shell import shell
 from bobrapet.sdk.testkit import Operator, Run
+from tests.unit.sdk.fakes import clocks_begin_when
 
 
 def run(*args: str, config: dict[str, Any] | None = None, **input: Any) -> Run:
@@ -99,24 +100,27 @@ def test_output_over_the_limit_ends_the_command() -> None:
 
 
 def test_a_timeout_of_its_own_is_worth_another_attempt() -> None:
-    done = run("sleep", "20", config={"timeout": "50ms"})
+    done = run("sleep", "600", config={"timeout": "50ms"})
     assert (done.error["code"], done.error["exitClass"]) == ("SHELL_TIMEOUT", "retry")
     assert run("true", config={"timeout": "soon"}).error["code"] == "BAD_CONFIG"
 
 
-def test_everything_that_the_command_started_ends_with_a_cancelled_step(tmp_path: Path) -> None:
+def test_everything_that_the_command_started_ends_with_a_cancelled_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pids = tmp_path / "pids"
-    script = f"sleep 60 & echo $! $$ > {pids}; wait"
-    done = Operator().run(shell, {"args": ["sh", "-c", script]}, cancel_after=0.3)
+    clocks_begin_when(lambda: pids.exists() and pids.read_text().endswith("\n"), monkeypatch)
+    script = f"sleep 600 & echo $! $$ > {pids}; wait"
+    done = Operator().run(shell, {"args": ["sh", "-c", script]}, cancel_after=0.05)
     assert done.exit_code == 143
     for pid in map(int, pids.read_text().split()):
         assert _gone(pid)
 
 
 def test_a_child_that_is_left_behind_does_not_hold_the_step() -> None:
-    began = time.monotonic()
-    assert run("sh", "-c", "sleep 60 >/dev/null 2>&1 & echo started").output["stdout"] == "started\n"
-    assert time.monotonic() - began < 20
+    done = run("sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!")
+    assert done.phase == "Succeeded", "it was not waited for until the step's own limit"
+    assert _gone(int(done.output["stdout"]))
 
 
 def _gone(pid: int) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
 
 from bobrapet.sdk.step_run_api import ApiError, Refused
 
@@ -108,6 +110,18 @@ def serve(step_run: FakeStepRun, *, tls: ssl.SSLContext | None = None) -> Iterat
     finally:
         server.shutdown()
         server.server_close()
+
+
+def clocks_begin_when(reached: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets no timer of a thread run out before something has been reached, however slow the machine is."""
+
+    class Timer(threading.Timer):
+        def run(self) -> None:
+            while not reached() and not self.finished.wait(0.01):
+                pass
+            super().run()
+
+    monkeypatch.setattr(threading, "Timer", Timer)
 
 
 def kubeconfig(url: str) -> str:

@@ -96,7 +96,7 @@ def test_sigterm_cancels_and_another_attempt_makes_sense(api: ApiServer, tmp_pat
 
 
 def test_a_component_that_does_not_end_in_time_is_reported_all_the_same(api: ApiServer, tmp_path: Path) -> None:
-    step = Step(api, tmp_path, "", COMPONENT="stubborn", BUBU_STEP_TIMEOUT="100ms")
+    step = Step(api, tmp_path, "", COMPONENT="stubborn")
     assert (step.code, step.status["phase"]) == (124, "Timeout")
     assert "did not end in time" in step.log[-1]["msg"]
 

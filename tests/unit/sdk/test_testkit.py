@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from bobrapet.sdk import Cancelled, Context, RateLimitedError, RetryError, TerminalError, engram
 from bobrapet.sdk.testkit import Operator
+from tests.unit.sdk.fakes import clocks_begin_when
 
 
 @dataclass
@@ -113,13 +115,16 @@ def test_a_conflict_and_a_lost_answer_are_repeated_in_the_same_attempt() -> None
 
 
 @pytest.mark.parametrize("wait", [time.sleep, asyncio.sleep])
-def test_sigterm_interrupts_a_waiting_component(wait: Any) -> None:
+def test_sigterm_interrupts_a_waiting_component(wait: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cleaned = []
+    waiting = threading.Event()
+    clocks_begin_when(waiting.is_set, monkeypatch)
 
     @engram
     def sync() -> None:
         try:
-            wait(20)
+            waiting.set()
+            wait(100)
         except Cancelled:
             cleaned.append(1)
             raise
@@ -127,7 +132,8 @@ def test_sigterm_interrupts_a_waiting_component(wait: Any) -> None:
     @engram
     async def coroutine() -> None:
         try:
-            await wait(20)
+            waiting.set()
+            await wait(100)
         except asyncio.CancelledError:
             cleaned.append(1)
             raise
@@ -155,7 +161,7 @@ def test_sigterm_can_arrive_at_a_moment_of_the_tests_choice() -> None:
 def test_the_time_limit_ends_a_component() -> None:
     @engram
     def hang() -> None:
-        time.sleep(20)
+        time.sleep(100)
 
     run = Operator(timeout=0.05).run(hang)
     assert (run.phase, run.exit_code, run.status["exitClass"]) == ("Timeout", 124, "retry")
