@@ -14,6 +14,8 @@ import urllib3
 import yaml
 
 Object = dict[str, Any]
+Until = Callable[[Callable[[Object], bool]], Object]
+"""Waits until an object is as asked, and gives it."""
 
 _PATHS = {
     "Namespace": ("/api/v1", "namespaces", False),
@@ -169,6 +171,19 @@ class Cluster:
         raise AssertionError(
             f"{kind} {namespace}/{name} did not get there in {timeout} s; last seen: {json.dumps(last)}"
         )
+
+    def following(self, kind: str, namespace: str, name: str, *, timeout: float = PATIENCE) -> Until:
+        """As `wait`, but everything is seen that happens to the object from here on, also what is past when asked."""
+        states = self._states(kind, namespace, name, time.monotonic() + timeout)
+        next(states)
+
+        def until(holds: Callable[[Object], bool]) -> Object:
+            for found in states:
+                if found is not None and holds(found):
+                    return found
+            raise AssertionError(f"{kind} {namespace}/{name} did not get there in {timeout} s")
+
+        return until
 
     def wait_gone(self, kind: str, namespace: str, name: str, *, timeout: float = PATIENCE) -> None:
         """Follows an object by watch until it is deleted."""

@@ -117,7 +117,7 @@ def disk(folder: Path, size: str) -> Iterator[None]:
 
 def test_a_full_disk_is_told_and_a_later_attempt_finds_the_room_that_was_made(world: World, namespace: str) -> None:
     folder = payloads(world, namespace)
-    retry = {"retry": {"maxRetries": 5, "delay": "3s", "backoff": "constant"}}
+    retry = {"retry": {"maxRetries": 10, "delay": "5s", "backoff": "constant"}}
     with disk(folder, "256k"):
         make = step("make", "produce", with_={"size": SIZE}, execution=retry)
         use = step("use", "consume", with_={"text": "{{ steps.make.output.text }}"})
@@ -187,7 +187,7 @@ def collect(world: World, namespace: str, *arguments: str) -> Object:
     """What `bobrapet storage gc` says about the store of the namespace."""
     command = bobrapet("storage", "gc", "--kubeconfig", str(world.cluster.kubeconfig), "-n", namespace, "-o", "json")
     claims = ("--claims", str(world.claims), "--older-than", "0s")
-    done = subprocess.run([*command, *claims, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, *claims, *arguments], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     (found,) = (one for one in json.loads(done.stdout)["stores"] if one["store"] == f"claim {namespace}/payloads")
     return found  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,25 +55,27 @@ def test_containers_share_volumes_and_read_what_the_api_server_has(world: World,
     assert status["state"]["terminated"]["message"] == "hello"
 
 
-def test_probes_and_hooks_decide_what_a_pod_says_of_itself(world: World, namespace: str) -> None:
+def test_probes_and_hooks_decide_what_a_pod_says_of_itself(world: World, namespace: str, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
     hooks = {"postStart": {"exec": {"command": ["/bin/sh", "-c", "touch $BUBU_POD_ROOT/tmp/started"]}}}
     ready = {"exec": {"command": ["/bin/sh", "-c", "test -e $BUBU_POD_ROOT/tmp/ready"]}, "periodSeconds": 1}
-    script = """
-        until test -e $BUBU_POD_ROOT/tmp/started; do sleep 0.02; done
-        sleep 0.5; touch $BUBU_POD_ROOT/tmp/ready; sleep 60
+    script = f"""
+        until test -e $BUBU_POD_ROOT/tmp/started && test -e {seen}; do sleep 0.05; done
+        touch $BUBU_POD_ROOT/tmp/ready; sleep 600
     """
 
     world.cluster.create(pod(namespace, container("main", script, lifecycle=hooks, readinessProbe=ready)))
     unready = world.cluster.wait("Pod", namespace, "p", lambda obj: phase(obj) == "Running")
-    world.cluster.wait("Pod", namespace, "p", is_ready)
-
     assert not is_ready(unready)
+    seen.touch()
+
+    world.cluster.wait("Pod", namespace, "p", is_ready)
     world.cluster.delete("Pod", namespace, "p", gracePeriodSeconds=0)
 
 
 def test_a_sick_container_is_started_again_and_the_reason_is_an_event(world: World, namespace: str) -> None:
     sick = {"tcpSocket": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1}
-    main = container("main", "sleep 60", livenessProbe=sick)
+    main = container("main", "sleep 600", livenessProbe=sick)
 
     world.cluster.create(pod(namespace, main, restartPolicy="Always"))
     world.cluster.wait(
@@ -81,8 +85,10 @@ def test_a_sick_container_is_started_again_and_the_reason_is_an_event(world: Wor
         lambda obj: any(entry["restartCount"] for entry in (obj.get("status") or {}).get("containerStatuses") or ()),
     )
 
-    reasons = {event["reason"] for event in world.cluster.list("Event", namespace)}
-    assert {"Unhealthy", "Killing"} <= reasons
+    deadline = time.monotonic() + 90  # Events are sent in the node's own time
+    while missing := {"Unhealthy", "Killing"} - {event["reason"] for event in world.cluster.list("Event", namespace)}:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.1)
     world.cluster.delete("Pod", namespace, "p", gracePeriodSeconds=0)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.behaviour.builders import step, story, storyrun
 from tests.behaviour.cluster import ApiFailure, Cluster, Object
+from tests.behaviour.operatorconfig import configure
 from tests.behaviour.worlds import World
 
 PREFIX = "storyrun.bubustack.io"
@@ -75,9 +76,7 @@ def test_a_failed_run_goes_on_from_a_step_and_then_begins_again(world: World, na
         lambda run: run["metadata"]["annotations"].get(f"{PREFIX}/redrive-from-step-observed") == "nope:1",
     )
     annotate(world, namespace, "r", redrive_from_step="b:1")
-    done = world.cluster.wait(
-        "StoryRun", namespace, "r", lambda run: run["status"].get("phase") == "Succeeded", timeout=60
-    )
+    done = world.cluster.wait("StoryRun", namespace, "r", lambda run: run["status"].get("phase") == "Succeeded")
     assert states(done) == dict.fromkeys("abcz", "Succeeded")
     assert done["status"]["attempts"] == 2
     assert ran(calls) == ["r-a", "r-c"]
@@ -87,7 +86,6 @@ def test_a_failed_run_goes_on_from_a_step_and_then_begins_again(world: World, na
         namespace,
         "r",
         lambda run: (run["status"].get("phase"), run["status"].get("attempts")) == ("Succeeded", 3),
-        timeout=60,
     )
     assert ran(calls) == ["r-a", "r-c", "r-a", "r-c"]
     assert done["metadata"]["annotations"][f"{PREFIX}/redrive-observed"] == "again"
@@ -143,20 +141,21 @@ def test_what_is_not_theirs_is_left_alone_and_what_would_never_end_is_refused(wo
 @pytest.mark.spec("runs-66", "runs-67", "runs-50", "runs-59", "runs-35")
 def test_limits_timeouts_and_cancels_reach_what_runs(world: World, namespace: str, calls: Path) -> None:
     cluster = world.cluster
-    long = {"calls": f"{calls}-long", "seconds": 120}
-    short = {"timeouts": {"gracefulShutdownTimeout": "10s"}}
+    long = {"calls": f"{calls}-long", "seconds": 600}
+    graceful = {"gracefulShutdownTimeout": "100s"}  # what is cleaned up in this time is not cut off
+    patient = {"timeouts": graceful}
     tidy = [{"name": "z", "ref": {"name": "silent"}}]
     child = {"name": "e", "type": "executeStory", "with": {"storyRef": {"name": "slow"}}}
     stop = {"name": "halt", "type": "stop", "needs": ["nap"], "with": {"phase": "Failed", "message": "enough"}}
     cluster.apply(
-        story("slow", namespace, step("a", "counted", with_=long), policy=short),
-        story("outer", namespace, child, policy=short, **{"finally": tidy}),
+        story("slow", namespace, step("a", "counted", with_=long), policy=patient),
+        story("outer", namespace, child, policy=patient, **{"finally": tidy}),
         story(
             "hurry",
             namespace,
             step("a", "counted", with_=long),
             step("b", "silent", "a"),
-            policy={"timeouts": {"story": "3s", "gracefulShutdownTimeout": "20s"}},
+            policy={"timeouts": {"story": "3s", **graceful}},
             **{"finally": tidy},
         ),
         story(
@@ -166,7 +165,7 @@ def test_limits_timeouts_and_cancels_reach_what_runs(world: World, namespace: st
             stop,
             step("a", "counted", with_=long),
             step("b", "silent", "a"),
-            policy=short,
+            policy=patient,
             compensations=[{"name": "undo", "ref": {"name": "silent"}}],
         ),
         story("narrow", namespace, *(step(f"s{n}", "silent") for n in range(3)), policy={"concurrency": 1}),
@@ -182,18 +181,18 @@ def test_limits_timeouts_and_cancels_reach_what_runs(world: World, namespace: st
     spans = sorted((s["startedAt"], s["finishedAt"]) for s in steps)
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans)), "one after the other"
 
-    hurry = cluster.wait_run(namespace, "hurry", timeout=60)
+    hurry = cluster.wait_run(namespace, "hurry", timeout=150)
     assert (hurry["status"]["phase"], ready(hurry)) == ("Timeout", "TimedOut")
     assert states(hurry) == {"a": "Timeout", "b": "Skipped", "z": "Succeeded"}
     assert hurry["status"]["error"]["type"] == "TimedOut"
 
-    outer = cluster.wait_run(namespace, "outer", timeout=60)
+    outer = cluster.wait_run(namespace, "outer", timeout=150)
     assert (outer["status"]["phase"], ready(outer)) == ("Finished", "Canceled")
     assert states(outer) == {"e": "Canceled", "z": "Succeeded"}
-    inner = cluster.wait_run(namespace, "outer-e", timeout=60)
+    inner = cluster.wait_run(namespace, "outer-e", timeout=150)
     assert (inner["status"]["phase"], states(inner)) == ("Finished", {"a": "Canceled"})
 
-    halted = cluster.wait_run(namespace, "halted", timeout=60)
+    halted = cluster.wait_run(namespace, "halted", timeout=150)
     assert (halted["status"]["phase"], halted["status"]["message"]) == ("Failed", "enough")
     assert states(halted)["a"] == "Canceled"
     assert states(halted)["b"] == "Skipped"
@@ -203,21 +202,26 @@ def test_limits_timeouts_and_cancels_reach_what_runs(world: World, namespace: st
 @pytest.mark.spec("runs-76", "runs-78")
 def test_children_go_after_their_time_and_a_deleted_run_takes_them_along(world: World, namespace: str) -> None:
     cluster = world.cluster
-    job = {"ttlSecondsAfterFinished": 1, "storyRunRetentionSeconds": 3}
+    short = {"ttlSecondsAfterFinished": 1}
+    both = {**short, "storyRunRetentionSeconds": 3}
     cluster.apply(
-        story("brief", namespace, step("a", "silent"), policy={"execution": {"job": job}}),
+        story("tidied", namespace, step("a", "silent"), policy={"execution": {"job": short}}),
+        story("brief", namespace, step("a", "silent"), policy={"execution": {"job": both}}),
         story("kept", namespace, step("a", "silent"), {"name": "g", "type": "gate"}),
-        storyrun("brief", namespace, "brief"),
-        storyrun("kept", namespace, "kept"),
+        *(storyrun(name, namespace, name) for name in ("tidied", "brief", "kept")),
     )
     cluster.wait("StoryRun", namespace, "kept", has_state("g", "Paused"))
+    cluster.wait("Job", namespace, "kept-a", bool)
     cluster.delete("StoryRun", namespace, "kept")
-    cluster.wait_gone("StoryRun", namespace, "kept")
-    cluster.wait_gone("StepRun", namespace, "kept-a")
-    cluster.wait_gone("Job", namespace, "kept-a")
-    cluster.wait_gone("StepRun", namespace, "brief-a")
-    cluster.wait_gone("StoryRun", namespace, "brief")
+    cluster.wait("StoryRun", namespace, "tidied", lambda run: "childrenCleanedAt" in run.get("status", {}))
+    assert cluster.find("StepRun", namespace, "tidied-a") is None
+    for run in ("kept", "brief"):
+        cluster.wait_gone("StoryRun", namespace, run)
+    for run in ("kept", "brief", "tidied"):
+        cluster.wait_gone("StepRun", namespace, f"{run}-a")
+        cluster.wait_gone("Job", namespace, f"{run}-a")
     assert cluster.list("StepRun", namespace) == []
+    assert [run["metadata"]["name"] for run in cluster.list("StoryRun", namespace)] == ["tidied"]
 
 
 @pytest.mark.spec("runs-73", "runs-57")
@@ -248,21 +252,14 @@ def test_a_full_queue_holds_runs_and_goes_on_as_soon_as_its_limit_is_raised(
     world: World, namespace: str, calls: Path
 ) -> None:
     cluster, queue = world.cluster, namespace  # a queue of the test's own
-    system, name = "bobrapet-system", "bobrapet-operator-config"
-    if cluster.find("Namespace", "", system) is None:
-        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": system}})
 
     def limit(number: int | None) -> None:
-        data = {f"storyrun.queue.{queue}.concurrency": None if number is None else str(number)}
-        if cluster.find("ConfigMap", system, name) is None:
-            metadata = {"name": name, "namespace": system}
-            cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}})
-        cluster.merge("ConfigMap", system, name, {"data": data})
+        configure(world, {f"storyrun.queue.{queue}.concurrency": None if number is None else str(number)})
 
     limit(1)
     try:
-        policy = {"queue": queue, "timeouts": {"gracefulShutdownTimeout": "10s"}}
-        slow = step("a", "counted", with_={"calls": str(calls), "seconds": 120})
+        policy = {"queue": queue, "timeouts": {"gracefulShutdownTimeout": "60s"}}
+        slow = step("a", "counted", with_={"calls": str(calls), "seconds": 600})
         cluster.apply(story("s", namespace, slow, policy=policy))
         cluster.apply(storyrun("probe", namespace, "s"))
         cluster.wait("StepRun", namespace, "probe-a", lambda s: s.get("status", {}).get("phase") == "Running")

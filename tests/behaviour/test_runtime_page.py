@@ -65,4 +65,7 @@ def test_the_operator_of_the_page_keeps_its_promise(world: World, namespace: str
             assert text_is("Hello, Grace!")["metadata"]["uid"] != made["metadata"]["uid"]
         finally:
             child.send_signal(signal.SIGINT)
-            child.wait(20)
+            try:
+                child.wait(90)
+            finally:
+                child.kill()

@@ -211,7 +211,7 @@ def test_a_job_that_is_deleted_again_and_again_fails_the_step_in_the_end(
 
 def wait_process(world: World, namespace: str, *, but: set[str] = frozenset()) -> Object:  # type: ignore[assignment]
     """A pod of step `a` whose process has begun, another than those in `but`."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         for pod in world.cluster.list("Pod", namespace):
             if pod["metadata"]["name"] not in but and pod.get("status", {}).get("phase") == "Running":

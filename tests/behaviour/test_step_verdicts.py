@@ -64,9 +64,9 @@ def test_a_retry_keeps_its_recorded_moment(
 ) -> None:
     retry = {"retry": {"maxRetries": 1, "delay": "1500ms"}}
     flaky = step("a", component("flaky"), with_={"calls": str(calls), "succeed_at": 2}, execution=retry)
+    until = world.cluster.following("StepRun", namespace, "r-a")  # it waits for a moment only
     world.cluster.apply(story("s", namespace, flaky), storyrun("r", namespace, "s"))
-    waiting = world.cluster.wait("StepRun", namespace, "r-a", lambda s: "nextRetryAt" in s.get("status", {}))
-    status = waiting["status"]
+    status = until(lambda s: "nextRetryAt" in s.get("status", {}))["status"]
     assert (status["phase"], status["retries"]) == ("Pending", 1)
     assert "error" not in status
     assert world.cluster.wait_run(namespace, "r")["status"]["phase"] == "Succeeded"
@@ -80,7 +80,7 @@ def test_an_account_of_somebody_else_is_never_used(world: World, namespace: str)
     foreign = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
     world.cluster.create(foreign)
     world.cluster.apply(story("s", namespace, step("a", "silent")), storyrun("r", namespace, "s"))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while not (told := [e for e in world.cluster.list("Event", namespace) if e["reason"] == "IdentityRefused"]):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,12 +11,12 @@ import pytest
 from bobrapet.api import labels
 from tests.behaviour.builders import step, story, storyrun
 from tests.behaviour.cluster import Object
+from tests.behaviour.operatorconfig import SYSTEM, configure
 from tests.behaviour.worlds import World
 from tests.unit.storage.faulty_s3 import FaultyS3, faulty_s3
 
-SYSTEM, CONFIG, NAME = "bobrapet-system", "bobrapet-operator-config", "operator-payload-keys"
+NAME = "operator-payload-keys"
 SIZE = 100_000
-PATIENCE = 90
 
 
 @pytest.fixture
@@ -40,11 +39,7 @@ def keys(namespace: str, access_key: str, **metadata: Any) -> Object:
 def store(world: World, s3: FaultyS3) -> Iterator[FaultyS3]:
     """The S3 server, as the store of an operator whose credentials lie in its own namespace."""
     cluster = world.cluster
-    if cluster.find("Namespace", "", SYSTEM) is None:
-        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    if cluster.find("ConfigMap", SYSTEM, CONFIG) is None:
-        metadata = {"name": CONFIG, "namespace": SYSTEM}
-        cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}})
+    configure(world, {})
     cluster.apply(keys(SYSTEM, "key"))
     settings = {
         "controller.storage.provider": "s3",
@@ -53,31 +48,28 @@ def store(world: World, s3: FaultyS3) -> Iterator[FaultyS3]:
         "controller.storage.s3.use-path-style": "true",
         "controller.storage.s3.auth-secret-name": NAME,
     }
-    cluster.merge("ConfigMap", SYSTEM, CONFIG, {"data": settings})
+    configure(world, settings)
     try:
         yield s3
     finally:
-        cluster.merge("ConfigMap", SYSTEM, CONFIG, {"data": dict.fromkeys(settings)})
+        configure(world, dict.fromkeys(settings))
         cluster.delete("Secret", SYSTEM, NAME)
 
 
-def run_until_stored(world: World, namespace: str, store: FaultyS3, name: str) -> None:
-    """Runs a Story with large values until they are in the store: the operator reads its ConfigMap in its own time."""
-    deadline, number = time.monotonic() + PATIENCE, 0
-    while not any(f"/{namespace}/{name}" in path for path in store.objects):
-        assert time.monotonic() < deadline, "the store of the operator was never used"
-        number += 1
-        world.cluster.apply(storyrun(f"{name}{number}", namespace, "s"))
-        run = world.cluster.wait_run(namespace, f"{name}{number}")
-        assert run["status"]["phase"] == "Succeeded", run["status"]
+def run_and_store(world: World, namespace: str, store: FaultyS3) -> None:
+    """Runs a Story with large values, which are in the store then."""
+    world.cluster.apply(story("s", namespace, step("make", "produce", with_={"size": SIZE})))
+    world.cluster.apply(storyrun("r", namespace, "s"))
+    run = world.cluster.wait_run(namespace, "r")
+    assert run["status"]["phase"] == "Succeeded", run["status"]
+    assert f"/payloads/outputs/{namespace}/r-make/text.json" in store.objects
 
 
 @pytest.mark.spec("workloads-46")
 def test_the_operators_credentials_follow_the_steps_into_their_namespace(
     world: World, namespace: str, store: FaultyS3
 ) -> None:
-    world.cluster.apply(story("s", namespace, step("make", "produce", with_={"size": SIZE})))
-    run_until_stored(world, namespace, store, "a")
+    run_and_store(world, namespace, store)
     copied = world.cluster.get("Secret", namespace, NAME)
     assert copied["data"] == keys(SYSTEM, "key")["data"]
     assert copied["metadata"]["annotations"] == {
@@ -91,8 +83,8 @@ def test_the_operators_credentials_follow_the_steps_into_their_namespace(
 def test_a_secret_of_that_name_that_belongs_to_the_user_is_used_and_left_alone(
     world: World, namespace: str, store: FaultyS3
 ) -> None:
-    world.cluster.apply(keys(namespace, "mine"), story("s", namespace, step("make", "produce", with_={"size": SIZE})))
-    run_until_stored(world, namespace, store, "b")
+    world.cluster.apply(keys(namespace, "mine"))
+    run_and_store(world, namespace, store)
     kept = world.cluster.get("Secret", namespace, NAME)
     assert kept["data"] == keys(namespace, "mine")["data"]
     assert not kept["metadata"].get("annotations")

@@ -30,7 +30,7 @@ def ready(run: Object) -> dict[str, Any]:
 
 def event(cluster: Cluster, namespace: str, reason: str) -> str:
     """The message of an Event about the run, which comes in the operator's own time."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         for found in cluster.list("Event", namespace):
             if found["reason"] == reason and found["involvedObject"]["name"] == "r":

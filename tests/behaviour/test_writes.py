@@ -23,7 +23,8 @@ def writes(world: World, namespace: str, run: str) -> Counter[str]:
     """
     assert world.audit is not None
     counted: Counter[str] = Counter()
-    for line in world.audit.read_text().splitlines():
+    whole, _, _ = world.audit.read_text().rpartition("\n")  # of what comes after it a part may be missing
+    for line in whole.splitlines():
         entry = json.loads(line)
         target = entry.get("objectRef") or {}
         if entry["user"]["username"] != OPERATOR or target.get("namespace") != namespace:
@@ -36,7 +37,7 @@ def writes(world: World, namespace: str, run: str) -> Counter[str]:
 
 def noted_writes(world: World, namespace: str, run: str, *, at_least: int) -> Counter[str]:
     """Writes without those of Events, once the API server has noted so many."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while True:
         counted = writes(world, namespace, run)
         found = Counter({what: number for what, number in counted.items() if "events" not in what})
@@ -47,7 +48,7 @@ def noted_writes(world: World, namespace: str, run: str, *, at_least: int) -> Co
 
 def events_of_the_operator(world: World, namespace: str, run: str, last: str) -> list[str]:
     """Reasons of the Events about a run and its steps, once the one with the reason `last` has come."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         found = [
             event["reason"]
