@@ -40,7 +40,7 @@ class Terminal:
         self.tmp.mkdir()
         self.environment = {**os.environ, "TMPDIR": str(self.tmp), "NO_COLOR": "1"}
 
-    def run(self, *arguments: str, stdin: str = "", timeout: float = 90) -> Finished:
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 180) -> Finished:
         """Runs the command to its end."""
         process = subprocess.run(
             worlds.bobrapet(*arguments),

@@ -37,7 +37,7 @@ def test_a_full_disk_is_told_and_harms_nothing(terminal: Terminal, write: Write,
         [*SMALL_DISK, "sh", "-c", script],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=280,
         env=terminal.environment,
         cwd=ROOT,
     )

@@ -29,7 +29,7 @@ def greet(input: Person, ctx: Context[dict]) -> dict[str, str]:
         raise RetryError("nobody is there", code="NOBODY")
     if input.name == "slow":
         import time
-        time.sleep(60)
+        time.sleep(600)
     return {"text": (ctx.config.get("greeting", "Hello") + f", {input.name}! ") * input.times}
 
 def plain() -> None: ...

@@ -6,9 +6,13 @@ import signal
 from pathlib import Path
 
 from tests.behaviour.builders import story, storyrun
-from tests.behaviour.cluster import Cluster
+from tests.behaviour.cluster import Cluster, Object
 from tests.behaviour.worlds import IMAGES, dev
 from tests.cli.conftest import Terminal
+
+
+def at_the_gate(run: Object) -> bool:
+    return bool(run.get("status", {}).get("stepStates", {}).get("approve", {}).get("phase") == "Paused")
 
 
 def test_a_run_is_explained_while_it_is_served_and_after_its_server_was_killed(
@@ -18,7 +22,7 @@ def test_a_run_is_explained_while_it_is_served_and_after_its_server_was_killed(
     gate = {"name": "approve", "type": "gate", "with": {"timeout": "1h"}}
     with dev(data, *IMAGES) as (process, kubeconfig), Cluster(kubeconfig) as cluster:
         cluster.apply(story("s", "default", gate), storyrun("r", "default", "s"))
-        cluster.wait("StoryRun", "default", "r", lambda run: "approve" in run.get("status", {}).get("stepStates", {}))
+        cluster.wait("StoryRun", "default", "r", at_the_gate)
         served = terminal.run("explain", "r", "--data-dir", str(data), "-o", "json")
         by_kubeconfig = terminal.run("explain", "r", "--kubeconfig", str(kubeconfig))
         process.send_signal(signal.SIGKILL)

@@ -42,10 +42,11 @@ class Shell:
     client: ApiClient
 
     async def __call__(self, command: str) -> str:
-        program = f"{tool('kubectl')} --kubeconfig={self.kubeconfig}"
+        # What kubectl keeps of another server that had this port is no business of this one's.
+        program = f"{tool('kubectl')} --kubeconfig={self.kubeconfig} --cache-dir={self.kubeconfig.parent / 'cache'}"
         line = command.replace("kubectl", program, 1)
         done = await asyncio.to_thread(
-            subprocess.run, ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=100
+            subprocess.run, ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=180
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

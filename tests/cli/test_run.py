@@ -241,7 +241,7 @@ def test_bad_usage_ends_with_2_and_says_what_is_wrong(
 
 
 def slow_story(write: Write, calls: Path, **spec: object) -> Path:
-    one = step("a", "counted", with_={"calls": str(calls), "seconds": 60})
+    one = step("a", "counted", with_={"calls": str(calls), "seconds": 600})
     return write(story("s", "default", one, policy={"timeouts": {"gracefulShutdownTimeout": "2s"}}, **spec))
 
 
@@ -264,7 +264,7 @@ def test_ctrl_c_cancels_the_run_gracefully_and_ends_with_130(terminal: Terminal,
     process = terminal.start("run", str(slow_story(write, tmp_path / "calls")), *IMAGES)
     until_line(process, "a Running")
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=90)
+    _, stderr = process.communicate(timeout=150)
     assert process.returncode == 130
     assert "interrupted" in stderr
 
@@ -283,7 +283,7 @@ def handles(process: subprocess.Popen[str], pids: Path) -> list[int]:
     with open(os.open(pids, os.O_RDONLY | os.O_NONBLOCK)) as pipe:
         lines: list[str] = []
         while len(lines) < 2:
-            ready, _, _ = select.select([pipe, ended], [], [], 60)
+            ready, _, _ = select.select([pipe, ended], [], [], 150)
             assert ready == [pipe], f"no component was started: {process.communicate() if ready else ''}"
             lines += pipe.read().split()
     os.close(ended)
@@ -293,7 +293,7 @@ def handles(process: subprocess.Popen[str], pids: Path) -> list[int]:
 def wait_dead(handles: list[int]) -> None:
     """Waits until the processes behind the handles have ended."""
     for handle in handles:
-        ended, _, _ = select.select([handle], [], [], 15)
+        ended, _, _ = select.select([handle], [], [], 90)
         os.close(handle)
         assert ended, "a component survived"
 
@@ -308,7 +308,7 @@ def test_a_second_ctrl_c_kills_everything(terminal: Terminal, write: Write, pids
     process.send_signal(signal.SIGINT)
     until_line(process, "once more")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=150)
     assert process.returncode == 130
     wait_dead(components)
 
@@ -327,7 +327,7 @@ def test_a_second_ctrl_c_leaves_a_terminal_with_its_cursor(terminal: Terminal, w
         with contextlib.suppress(OSError):  # how Linux says that nobody has the other end any more
             while more := screen.read(65536):
                 drawn += more
-    process.communicate(timeout=60)
+    process.communicate(timeout=150)
     assert process.returncode == 130
     assert drawn.rindex(b"\x1b[?25h") > drawn.rindex(b"\x1b[?25l")
     wait_dead(components)
@@ -384,7 +384,7 @@ def test_no_component_survives_a_killed_run_and_its_files_go_at_the_next_start(
 def test_two_runs_at_the_same_time_do_not_disturb_each_other(terminal: Terminal, write: Write) -> None:
     path = write(story("s", "default", step("a", "echo", with_={"v": "{{ inputs.v }}"})))
     both = [terminal.start("run", str(path), "--input", f"v={n}", "--name", "same", *IMAGES) for n in (1, 2)]
-    outputs = [process.communicate(timeout=60) for process in both]
+    outputs = [process.communicate(timeout=150) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert [json.loads(stdout)["a"]["v"] for stdout, _ in outputs] == [1, 2]
 

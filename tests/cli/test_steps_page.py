@@ -37,7 +37,7 @@ def test_the_example_gives_the_output_of_the_page(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads(expected)

@@ -23,7 +23,7 @@ def run(script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess
         key: value for key, value in os.environ.items() if key not in ("KUBEBUILDER_ASSETS", "BOBRAPET_ENVTEST_DIR")
     }
     return subprocess.run(
-        [HACK / script, *arguments], env={**clean, **env}, capture_output=True, text=True, check=False, timeout=30
+        [HACK / script, *arguments], env={**clean, **env}, capture_output=True, text=True, check=False, timeout=180
     )
 
 

@@ -30,7 +30,7 @@ def tool(name: str) -> str:
 
 
 def call(*command: str, stdin: str | None = None) -> str:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 

@@ -187,7 +187,7 @@ def test_claims_of_file_storage_are_mounted_where_the_manager_looks_for_them() -
 def test_a_claim_that_no_pod_of_the_manager_can_mount_is_refused() -> None:
     values = ("--set", "fileStorage.claims[0].namespace=team", "--set", "fileStorage.claims[0].claim=data")
     command = [tool("helm"), "template", "bobrapet", str(CHART), *values]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode != 0
     assert "give the volume behind team/data" in done.stderr
 

@@ -70,7 +70,11 @@ class Release:
 
     def _run(self, program: str, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [program, f"--kubeconfig={self._kubeconfig}", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        # What was kept of another server that had this port is no business of this one's.
+        environ = {**os.environ, "KUBECACHEDIR": str(self._kubeconfig.parent / "cache")}
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE, env=environ
+        )
 
 
 @pytest.fixture
