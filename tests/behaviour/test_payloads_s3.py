@@ -73,7 +73,7 @@ def test_a_server_that_fails_for_a_while_delays_the_run_and_nothing_else(
 ) -> None:
     s3.script = [500, 503, 403, 500, 403, 403]
     world.cluster.apply(secret(namespace), exchanging(s3, namespace), storyrun("r", namespace, "s"))
-    run = world.cluster.wait_run(namespace, "r", timeout=90)
+    run = world.cluster.wait_run(namespace, "r")
     assert run["status"]["phase"] == "Succeeded", run["status"]
     assert run["status"]["output"] == {"found": {"text": SIZE, "rows": SIZE // 10}}
     assert s3.script == []
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_answer_or_breaks_off_delays_the_run_and_nothing_
     world.cluster.apply(
         secret(namespace), exchanging(s3, namespace, timeout=5, retries=8), storyrun("r", namespace, "s")
     )
-    run = world.cluster.wait_run(namespace, "r", timeout=90)
+    run = world.cluster.wait_run(namespace, "r")
     assert run["status"]["phase"] == "Succeeded", run["status"]
     assert run["status"]["output"] == {"found": {"text": SIZE, "rows": SIZE // 10}}
     assert s3.script == []
@@ -97,7 +97,7 @@ def test_a_server_that_refuses_the_credentials_fails_the_step_and_says_which_to_
 ) -> None:
     s3.script = [403] * 100
     world.cluster.apply(secret(namespace), exchanging(s3, namespace, retries=0), storyrun("r", namespace, "s"))
-    run = world.cluster.wait_run(namespace, "r", timeout=90)
+    run = world.cluster.wait_run(namespace, "r")
     assert run["status"]["phase"] == "Failed", run["status"]
     message = world.cluster.get("StepRun", namespace, "r-make")["status"]["lastFailureMsg"]
     assert "403" in message

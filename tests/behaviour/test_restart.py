@@ -12,7 +12,7 @@ import yaml
 
 from bobrapet.runtime.envtest import PortLease
 from tests.behaviour.builders import engram, step, story, storyrun, template
-from tests.behaviour.cluster import Cluster
+from tests.behaviour.cluster import PATIENCE, Cluster
 from tests.behaviour.worlds import IMAGES, bobrapet, dev
 
 
@@ -47,14 +47,14 @@ def test_a_killed_dev_finishes_its_run_after_a_restart_and_repeats_no_recorded_s
         with dev(data, *IMAGES) as (_, kubeconfig), Cluster(kubeconfig) as cluster:
             after = yaml.safe_load(kubeconfig.read_text())
             assert after == before, "port, authority and keys survive"
-            run = cluster.wait_run("default", "r", timeout=150)
+            run = cluster.wait_run("default", "r")
     assert run["status"]["phase"] == "Succeeded", run["status"]
     assert calls.read_text().split() == ["r-a", "r-c"]
 
 
 def wait_for_text(path: Path) -> None:
     """Until somebody has written into the file."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not (path.exists() and path.read_text()):
         assert time.monotonic() < deadline, f"nobody wrote {path}"
         time.sleep(0.05)

@@ -121,7 +121,7 @@ def test_what_is_not_theirs_is_left_alone_and_what_would_never_end_is_refused(wo
         cluster.apply(storyrun(f"{name}-1", namespace, name))
     reasons = {}
     for name, at in runs.items():
-        run = cluster.wait_run(namespace, f"{name}-1", timeout=90)
+        run = cluster.wait_run(namespace, f"{name}-1")
         assert run["status"]["phase"] == "Failed"
         state = run["status"]["stepStates"][at]
         reasons[name] = (state["phase"], state.get("reason"), state.get("message", ""))
@@ -175,24 +175,24 @@ def test_limits_timeouts_and_cancels_reach_what_runs(world: World, namespace: st
     cluster.wait("StepRun", namespace, "outer-e-a", lambda s: s.get("status", {}).get("phase") == "Running")
     cluster.merge("StoryRun", namespace, "outer", {"spec": {"cancelRequested": True}})
 
-    narrow = cluster.wait_run(namespace, "narrow", timeout=90)
+    narrow = cluster.wait_run(namespace, "narrow")
     assert narrow["status"]["phase"] == "Succeeded"
     steps = [cluster.get("StepRun", namespace, f"narrow-s{n}")["status"] for n in range(3)]
     spans = sorted((s["startedAt"], s["finishedAt"]) for s in steps)
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans)), "one after the other"
 
-    hurry = cluster.wait_run(namespace, "hurry", timeout=150)
+    hurry = cluster.wait_run(namespace, "hurry")
     assert (hurry["status"]["phase"], ready(hurry)) == ("Timeout", "TimedOut")
     assert states(hurry) == {"a": "Timeout", "b": "Skipped", "z": "Succeeded"}
     assert hurry["status"]["error"]["type"] == "TimedOut"
 
-    outer = cluster.wait_run(namespace, "outer", timeout=150)
+    outer = cluster.wait_run(namespace, "outer")
     assert (outer["status"]["phase"], ready(outer)) == ("Finished", "Canceled")
     assert states(outer) == {"e": "Canceled", "z": "Succeeded"}
-    inner = cluster.wait_run(namespace, "outer-e", timeout=150)
+    inner = cluster.wait_run(namespace, "outer-e")
     assert (inner["status"]["phase"], states(inner)) == ("Finished", {"a": "Canceled"})
 
-    halted = cluster.wait_run(namespace, "halted", timeout=150)
+    halted = cluster.wait_run(namespace, "halted")
     assert (halted["status"]["phase"], halted["status"]["message"]) == ("Failed", "enough")
     assert states(halted)["a"] == "Canceled"
     assert states(halted)["b"] == "Skipped"
@@ -243,7 +243,7 @@ def test_what_is_missing_is_waited_for_and_found_without_delay(world: World, nam
             "spec": {"templateRef": {"name": "test-silent"}},
         }
     )
-    done = cluster.wait_run(namespace, "early", timeout=90)
+    done = cluster.wait_run(namespace, "early")
     assert done["status"]["phase"] == "Succeeded"
     assert done["status"]["attempts"] == 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import Object
+from tests.behaviour.cluster import PATIENCE, Object
 from tests.behaviour.worlds import World
 
 RETRY = {"retry": {"maxRetries": 2, "delay": "50ms", "backoff": "constant"}}
@@ -33,7 +33,7 @@ def start(world: World, namespace: str, component: Callable[..., str], calls: Pa
 
 def first_process(calls: Path) -> int:
     """The process id of the component, once it has left it; that its step is Running was written before."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if calls.exists() and (lines := calls.read_text().split()):
             return int(lines[0])
@@ -204,7 +204,7 @@ def test_signals_emitted_at_once_are_all_there_with_numbers_of_their_own(
 
 def wait_event(world: World, namespace: str, reason: str) -> Object:
     """Events are sent in the operator's own time."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for event in world.cluster.list("Event", namespace):
             if event["reason"] == reason:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import Object
+from tests.behaviour.cluster import PATIENCE, Object
 from tests.behaviour.worlds import World
 
 ONCE_MORE = {"maxRetries": 1, "delay": "50ms", "backoff": "constant"}
@@ -23,7 +23,7 @@ def begin(world: World, namespace: str, *steps: Object, **spec: Any) -> None:
 
 def ended(world: World, namespace: str, name: str = "a") -> Object:
     """The status that a step has at the end of the run."""
-    world.cluster.wait_run(namespace, "r", timeout=90)
+    world.cluster.wait_run(namespace, "r")
     return world.cluster.get("StepRun", namespace, f"r-{name}")["status"]  # type: ignore[no-any-return]
 
 
@@ -211,7 +211,7 @@ def test_a_job_that_is_deleted_again_and_again_fails_the_step_in_the_end(
 
 def wait_process(world: World, namespace: str, *, but: set[str] = frozenset()) -> Object:  # type: ignore[assignment]
     """A pod of step `a` whose process has begun, another than those in `but`."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for pod in world.cluster.list("Pod", namespace):
             if pod["metadata"]["name"] not in but and pod.get("status", {}).get("phase") == "Running":

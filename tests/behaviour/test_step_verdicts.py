@@ -11,7 +11,7 @@ import pytest
 
 from bobrapet.api.timestamps import parse_time
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import Object
+from tests.behaviour.cluster import PATIENCE, Object
 from tests.behaviour.worlds import World
 
 
@@ -80,7 +80,7 @@ def test_an_account_of_somebody_else_is_never_used(world: World, namespace: str)
     foreign = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
     world.cluster.create(foreign)
     world.cluster.apply(story("s", namespace, step("a", "silent")), storyrun("r", namespace, "s"))
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not (told := [e for e in world.cluster.list("Event", namespace) if e["reason"] == "IdentityRefused"]):
         assert time.monotonic() < deadline
         time.sleep(0.1)

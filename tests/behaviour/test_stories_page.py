@@ -36,7 +36,7 @@ def test_the_stories_of_the_page_do_what_it_says(world: World, namespace: str) -
             world.cluster.merge("StoryRun", namespace, f"{name}-1", decision, "status")
     for expected, stories in found:
         name = stories[-1]["metadata"]["name"]
-        status = world.cluster.wait_run(namespace, f"{name}-1", timeout=120)["status"]
+        status = world.cluster.wait_run(namespace, f"{name}-1")["status"]
         seen = {
             "phase": status["phase"],
             "steps": {step: status["stepStates"][step]["phase"] for step in expected.get("steps", {})},

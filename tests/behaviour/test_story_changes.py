@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import Cluster, Object
+from tests.behaviour.cluster import PATIENCE, Cluster, Object
 from tests.behaviour.worlds import World
 
 
@@ -30,7 +30,7 @@ def ready(run: Object) -> dict[str, Any]:
 
 def event(cluster: Cluster, namespace: str, reason: str) -> str:
     """The message of an Event about the run, which comes in the operator's own time."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for found in cluster.list("Event", namespace):
             if found["reason"] == reason and found["involvedObject"]["name"] == "r":

@@ -20,7 +20,7 @@ import pytest
 
 from tests.behaviour import rights, worlds
 from tests.behaviour.builders import engram, step, story, storyrun, template
-from tests.behaviour.cluster import Cluster
+from tests.behaviour.cluster import PATIENCE, Cluster
 
 RUNS = 100
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{rights.NAMESPACE}/leases/d3a8b358.bubustack.io"
@@ -61,7 +61,7 @@ def holder(cluster: Cluster) -> str:
 
 
 def until_held(cluster: Cluster, otherwise_than: str) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while (found := holder(cluster)) in ("", otherwise_than):
         assert time.monotonic() < deadline, "nobody leads"
         time.sleep(0.02)
@@ -93,7 +93,7 @@ def test_a_hundred_running_stories_survive_the_change_to_this_version(tmp_path: 
                     ]
                     cluster.apply(template("counted"), engram("counted", "default"), story("s", "default", *steps))
                     cluster.apply(*(storyrun(f"r{number}", "default", "s") for number in range(RUNS)))
-                    cluster.wait_run("default", "r0", timeout=120)
+                    cluster.wait_run("default", "r0")
                     new = start(account, tmp_path / "new.log", worlds.ROOT / "src")
                     # As in a rolling update: the old one is asked to go when the new one is there.
                     until_said(tmp_path / "new.log", "attempting to acquire leader lease")
@@ -117,7 +117,7 @@ def test_a_hundred_running_stories_survive_the_change_to_this_version(tmp_path: 
 
 
 def until_said(log: Path, words: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while words not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from tests.behaviour.builders import step, story, storyrun
+from tests.behaviour.cluster import PATIENCE
 from tests.behaviour.worlds import OPERATOR, World
 
 EXPECTED = {"patch storyruns/status": 2, "create stepruns": 1, "patch stepruns/status": 2, "create jobs": 1}
@@ -37,7 +38,7 @@ def writes(world: World, namespace: str, run: str) -> Counter[str]:
 
 def noted_writes(world: World, namespace: str, run: str, *, at_least: int) -> Counter[str]:
     """Writes without those of Events, once the API server has noted so many."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while True:
         counted = writes(world, namespace, run)
         found = Counter({what: number for what, number in counted.items() if "events" not in what})
@@ -48,7 +49,7 @@ def noted_writes(world: World, namespace: str, run: str, *, at_least: int) -> Co
 
 def events_of_the_operator(world: World, namespace: str, run: str, last: str) -> list[str]:
     """Reasons of the Events about a run and its steps, once the one with the reason `last` has come."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = [
             event["reason"]

@@ -25,7 +25,7 @@ def _atomic(call: Callable[Concatenate[MemoryApi, P], R]) -> Callable[Concatenat
     """One call at a time: a component has threads, and the one that renews a claim is ours."""
 
     @functools.wraps(call)
-    def alone(self: MemoryApi, *args: P.args, **kwargs: P.kwargs) -> R:
+    def alone(self: MemoryApi, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             return call(self, *args, **kwargs)
 
