@@ -43,6 +43,15 @@ def made(world: World) -> Iterator[list[Object]]:
                 raise
 
 
+def create_anew(cluster: Cluster, obj: Object) -> None:
+    """Creates an object instead of the one that another test may have left under its name."""
+    at = (obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+    if cluster.find(*at) is not None:
+        cluster.delete(*at)
+        cluster.wait_gone(*at)
+    cluster.create(obj)
+
+
 def settled(cluster: Cluster, obj: Object, **status: Any) -> Object:
     """The object, once its controller has seen it as it is and its status has these members."""
 
@@ -148,7 +157,7 @@ def test_the_examples_of_the_design_apply_unchanged_and_become_valid(world: Worl
             each["spec"]["mode"] = "deployment"
     for each in (*beside, *SEED):
         made.append(each)
-        cluster.create(each)
+        create_anew(cluster, each)
     for each in SEED:
         if each["kind"] in VALIDATED:
             settled(cluster, each, validationStatus="valid")

@@ -63,6 +63,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
                 f"--health-probe-bind-address=127.0.0.1:{health}",
                 "--leader-elect",
                 f"--leader-election-namespace={rights.NAMESPACE}",
+                # On a busy machine a Lease of seconds is lost, and with it the process.
+                *("--leader-election-lease-duration=20m", "--leader-election-renew-deadline=10m"),
                 "--webhook-self-signed",
                 f"--webhook-port={hooks}",
             )
