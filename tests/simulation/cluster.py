@@ -8,7 +8,6 @@ seen a prefix of each log, of another length for each kind.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,9 +35,6 @@ Choice = tuple[float, str, Callable[[], Any]]
 GO, FAIL, LOSE = "goes through", "fails", "happens, but its answer is lost"
 
 
-_salts = itertools.count()  # graphs of Stories are remembered by uid, so no two simulations share one
-
-
 def _copied(obj: Object) -> Object:
     return msgspec.json.decode(msgspec.json.encode(obj))  # type: ignore[no-any-return]
 
@@ -58,7 +54,8 @@ class Change:
 class Server:
     """The truth."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: FakeClock, salt: str) -> None:
+        """`salt`: a part of all uids. Graphs of Stories are remembered by uid, so no two simulations share one."""
         self.clock = clock
         self.version = 0
         self.objects: dict[str, dict[ObjectKey, Object]] = {}
@@ -71,7 +68,7 @@ class Server:
         """Called before a change is stored; raises `Broken` when it must not be."""
         self.broken: Exception | None = None
         """The first change that must not be; whoever made it may have swallowed the exception."""
-        self._salt = next(_salts)
+        self._salt = salt
 
     def of(self, kind: str) -> dict[ObjectKey, Object]:
         return self.objects.setdefault(kind, {})

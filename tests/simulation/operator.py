@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Any, TypeVar
 
 from bobrapet.api import KINDS
@@ -16,6 +17,7 @@ from bobrapet.reconcilers.stores import Stores
 from bobrapet.runtime import config
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.clock import FakeClock
+from bobrapet.runtime.internal.controller.stranded import Stranded
 from bobrapet.runtime.log.log import get_logger
 from bobrapet.runtime.reconcile import Request
 from bobrapet.runtime.scheme import Scheme
@@ -120,6 +122,8 @@ class Process:
         await indexes.register(self.cache)  # type: ignore[arg-type]
         await wiring._add_storyrun(manager, self.operator, self.source)
         await wiring._add_steprun(manager, self.operator)
+        for controller in self.controllers:
+            controller._stranded = Stranded(Random(0))  # the only chance in it; a seed must mean one order of events
         self.tasks = [asyncio.create_task(controller.start()) for controller in self.controllers]
 
     def enqueue(self, controller: int, name: str) -> None:

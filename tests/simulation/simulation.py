@@ -10,6 +10,7 @@ the end every run must look as the reference interpreter says.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,7 +69,9 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
-        self.server = Server(self.clock)
+        # Of the seed alone: names are made of uids, and must not depend on what else this process has run.
+        salt = hashlib.sha256(repr((self.case, self.random.getstate())).encode()).hexdigest()[:12]
+        self.server = Server(self.clock, salt)
         self.store = MemoryStore()
         self.processes: list[Process] = []
         self.sees_its_writes = self.random.random() < 0.7

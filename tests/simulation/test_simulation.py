@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from tests.simulation.shrinking import check, failure
-from tests.simulation.simulation import NONE
+from tests.simulation.simulation import NONE, Faults
 from tests.simulation.stories import Case, interpret, random_case, smaller
 
 FIRST = int(os.environ.get("BOBRAPET_FIRST_SEED", "0"))
@@ -74,8 +74,11 @@ def _parallel_in_a_full_queue() -> Case:
     )
 
 
-def test_the_same_seed_is_the_same_story() -> None:
-    assert random_case(Random(7)) == random_case(Random(7))
+@pytest.mark.parametrize("seed", [7, 38])  # in the second one an operator is without a server for a while
+def test_the_same_seed_is_the_same_story_and_the_same_order_of_events(seed: int) -> None:
+    assert random_case(Random(seed)) == random_case(Random(seed))
+    first, second = (failure(random_case(Random(seed)), seed, Faults())[1].trace for _ in range(2))
+    assert first == second
 
 
 def test_a_case_is_made_smaller_by_one_thing_at_a_time_and_stays_a_story() -> None:
