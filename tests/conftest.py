@@ -10,9 +10,14 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.spec_plugin"]
 
 settings.register_profile(
-    "default", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    "default",
+    max_examples=100,
+    deadline=None,
+    derandomize=True,  # what passed here passes elsewhere; HYPOTHESIS_PROFILE=soak looks for new examples
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
-settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000)
+settings.register_profile("soak", settings.get_profile("default"), max_examples=5_000, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # Programs of a control plane start in seconds; where a machine does many things at once they may take minutes.

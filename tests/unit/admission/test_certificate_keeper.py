@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bobrapet import manager
-from bobrapet.admission import Url, certificates, webhook_configurations
+from bobrapet.admission import Url, certificates
 from bobrapet.admission.certificatekeeper import CertificateKeeper, CertificateUnavailable
 from bobrapet.admission.certificates import Policy
 from bobrapet.api import Story
@@ -29,6 +29,7 @@ from bobrapet.runtime.envtest import Environment, Options, PortLease, install_cr
 from bobrapet.runtime.errors import ApiError, Forbidden
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.rest.config import RestConfig
+from tests.unit.admission.world import patient_webhooks
 from tests.unit.validation.builders import story
 
 PREFIX = "bobrapet-"
@@ -72,7 +73,7 @@ def keeper(config: RestConfig, namespace: str, **options: Any) -> CertificateKee
 @asynccontextmanager
 async def configurations(client: ApiClient, base: str, **annotations: str) -> AsyncIterator[list[Unstructured]]:
     made = []
-    for manifest in webhook_configurations(Url(base)):
+    for manifest in patient_webhooks(Url(base)):
         manifest["metadata"]["annotations"] = annotations
         cls = Unstructured.of(manifest["apiVersion"], manifest["kind"])
         made.append(await client.create(cls(manifest)))

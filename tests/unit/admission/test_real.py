@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bobrapet import manager
-from bobrapet.admission import Service, webhook_configurations
+from bobrapet.admission import Service
 from bobrapet.api import KINDS, Story
 from bobrapet.api.crds import crd_manifests
 from bobrapet.runtime.client.client import ApiClient
@@ -19,6 +19,7 @@ from bobrapet.runtime.envtest import Environment, LocalServing, Options, PortLea
 from bobrapet.runtime.errors import Invalid
 from bobrapet.runtime.rest.client import RestClient
 from bobrapet.runtime.scheme import Scheme
+from tests.unit.admission.world import patient_webhooks
 from tests.unit.validation.builders import story
 
 RETRY = {"maxRetries": 3, "delay": "1s", "backoff": "exponential"}
@@ -50,7 +51,7 @@ async def test_a_real_api_server_is_answered(environment: Environment, tmp_path:
         try:
             async with asyncio.timeout(120):
                 await operator.get_webhook_server().ready()
-            await install_webhooks(config, serving, webhook_configurations(Service()))
+            await install_webhooks(config, serving, patient_webhooks(Service()))
             listening = RestClient(config, warning_handler=lambda warning: heard.append(str(warning)))
             async with ApiClient(listening, scheme) as client:
                 stored = await _stored_with_defaults(client)

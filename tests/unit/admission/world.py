@@ -8,7 +8,7 @@ from typing import Any
 import jsonpatch
 import msgspec
 
-from bobrapet.admission import Defaulter, Validator
+from bobrapet.admission import Defaulter, Endpoint, Validator, webhook_configurations
 from bobrapet.admission.lookups import Readers
 from bobrapet.api import KubernetesObject
 from bobrapet.config.operator import parse
@@ -56,6 +56,15 @@ def _key(manifest: dict[str, Any]) -> tuple[str, str, str]:
     namespaced = kind is None or kind.NAMESPACED
     metadata = manifest["metadata"]
     return manifest["kind"], metadata.get("namespace", "") if namespaced else "", metadata["name"]
+
+
+def patient_webhooks(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """Our webhook configurations with the longest timeout there is, for webhooks of a process that may have to wait."""
+    made = webhook_configurations(endpoint)
+    for each in made:
+        for hook in each["webhooks"]:
+            hook["timeoutSeconds"] = 30
+    return made
 
 
 class World:

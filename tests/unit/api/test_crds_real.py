@@ -117,7 +117,8 @@ def _defined(server: Server) -> Server:
 def _wait_until_established(server: Server) -> None:
     for crd in crd_manifests():
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-        for _ in range(200):
+        deadline = time.monotonic() + 120
+        while True:
             _, answer, _ = server.call("GET", path)
             conditions = {c["type"]: c["status"] for c in answer.get("status", {}).get("conditions", [])}
             assert conditions.get("NonStructuralSchema") != "True"
@@ -125,8 +126,8 @@ def _wait_until_established(server: Server) -> None:
             listing = f"/apis/{kind.API_VERSION}/{kind.PLURAL}"
             if conditions.get("Established") == "True" and server.call("GET", listing)[0] == 200:
                 break
-        else:
-            raise AssertionError(f"{crd['metadata']['name']} is not served")
+            assert time.monotonic() < deadline, f"{crd['metadata']['name']} is not served"
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("kind", "variant", "manifest"), [pytest.param(*c, id=f"{c[0]}-{c[1]}") for c in VALID])
@@ -273,8 +274,9 @@ def test_kubectl_explains_and_lists_our_kinds(server: Server, kubeconfig: Path) 
         pytest.skip("kubectl is not installed: see hack/tools")
 
     def run(*arguments: str) -> str:
-        command = [kubectl, f"--kubeconfig={kubeconfig}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        # What an earlier server at the same port offered must not be remembered.
+        command = [kubectl, f"--kubeconfig={kubeconfig}", f"--cache-dir={kubeconfig.parent / 'cache'}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
 
     text = " ".join(run("explain", "story.spec.steps.needs").split())
     assert "Names of steps that must be finished before this one starts" in text
@@ -488,11 +490,13 @@ def _define(server: Server, crds: list[dict[str, Any]], settled: Callable[[], bo
     """Replaces the definitions, and waits until the server goes by them."""
     for crd in crds:
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-        _, current, _ = server.call("GET", path)
-        metadata = {**crd["metadata"], "resourceVersion": current["metadata"]["resourceVersion"]}
-        code, answer, warnings = server.call("PUT", path, {**crd, "metadata": metadata})
+        code = 409  # when the server wrote to its status meanwhile
+        while code == 409:
+            _, current, _ = server.call("GET", path)
+            metadata = {**crd["metadata"], "resourceVersion": current["metadata"]["resourceVersion"]}
+            code, answer, warnings = server.call("PUT", path, {**crd, "metadata": metadata})
         assert (code, warnings) == (200, []), answer
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not settled():
         assert time.monotonic() < deadline
         time.sleep(0.05)

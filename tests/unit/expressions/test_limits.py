@@ -178,7 +178,7 @@ def test_nothing_of_python_can_be_reached() -> None:
 
 
 def test_one_evaluator_serves_many_threads() -> None:
-    evaluator = Evaluator(timeout=10)
+    evaluator = Evaluator(timeout=240)
     template = "{{ range $i, $e := inputs.list }}{{ $x := add $i $.inputs.n }}{{ $x }}:{{ $e | upper }} {{ end }}"
 
     def run(number: int) -> bool:

@@ -169,6 +169,9 @@ async def test_of_two_managers_one_leads_and_the_other_takes_over(server: Server
         f"--kubeconfig={server.kubeconfig}",
         "--leader-elect",
         "--leader-election-namespace=default",
+        # No pause of a process loses the lease, and nobody waits for its end: who leaves gives it back.
+        "--leader-election-lease-duration=1h",
+        "--leader-election-renew-deadline=50m",
         "--health-probe-bind-address=0",
     )
     first = await start(*flags)

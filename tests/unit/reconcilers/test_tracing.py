@@ -139,7 +139,8 @@ async def test_spans_reach_a_collector_by_otlp(monkeypatch: pytest.MonkeyPatch) 
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
-    tracer = Tracer(lambda: ON)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "120")
+    tracer = Tracer(lambda: ON, shutdown_timeout=120)
 
     async def reconcile(_: Request) -> Result:
         return Result()
@@ -164,7 +165,7 @@ async def test_what_cannot_be_set_up_in_time_ends_the_start() -> None:
     stuck = threading.Event()
 
     def never() -> Any:
-        stuck.wait(60)
+        stuck.wait(240)
 
     try:
         with pytest.raises(TracingUnavailable, match=r"not set up within 0\.01 s"):
@@ -193,7 +194,7 @@ class Switch:
         self.providers: list[Any] = []
         self.ended: list[Any] = []
         self.seen = asyncio.Event()
-        self.tracer = Tracer(lambda: self.config, provider=self._provider)
+        self.tracer = Tracer(lambda: self.config, provider=self._provider, init_timeout=120)
 
     def _provider(self) -> Any:
         made = tracing.make_provider()

@@ -138,12 +138,20 @@ class Node:
     # -- life
 
     async def start(self) -> None:
-        """Starts taking pods."""
-        options = self.options
+        """Starts taking pods. When it cannot, it leaves nothing behind."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)  # below it are Secrets
         self._groups = ControlGroups(cgroups.find())
-        self._launcher = Launcher(groups=self._groups.folders)  # which takes them away, whatever follows
+        self._launcher = Launcher(groups=self._groups.folders)  # which takes them away should this process be killed
+        try:
+            await self._begin()
+        except BaseException:
+            await self._launcher.aclose()
+            self._groups.close()
+            raise
+
+    async def _begin(self) -> None:
+        options = self.options
         self._services = Services(
             api=self._api,
             config=self._config,

@@ -66,6 +66,8 @@ async def test_a_foreground_delete_keeps_the_owner_until_its_dependents_are_gone
     async for event in api.watch(CONFIGMAPS, fieldSelector="metadata.name=b"):
         if "deletionTimestamp" in event["object"]["metadata"]:
             break
+    else:
+        raise AssertionError("the watch ended")
     assert (await api("GET", f"{CONFIGMAPS}/a")).code == 200
     await api("PATCH", f"{CONFIGMAPS}/b", {"metadata": {"finalizers": None}}, type=MERGE)
     await gone(api, CONFIGMAPS, "a")
@@ -90,7 +92,8 @@ async def test_a_dependent_with_another_owner_stays_and_forgets_the_lost_one(api
         owners = event["object"]["metadata"].get("ownerReferences", [])
         if len(owners) == 1:
             assert owners[0]["name"] == "two"
-            break
+            return
+    raise AssertionError("the watch ended")
 
 
 async def test_an_object_born_without_its_owner_is_collected(api: Client) -> None:
@@ -118,14 +121,14 @@ async def test_a_new_namespace_has_an_account_and_the_authority(api: Client) -> 
     created = await api("POST", "/api/v1/namespaces", namespace)
     assert created["metadata"]["labels"] == {"kubernetes.io/metadata.name": "new"}
     assert created["status"] == {"phase": "Active"}
-    async for event in api.watch("/api/v1/namespaces/new/configmaps"):
-        assert event["object"]["data"]["ca.crt"] == api.server.ca_pem
-        break
-    assert (await api("GET", "/api/v1/namespaces/new/serviceaccounts/default")).code == 200
-    await api("DELETE", "/api/v1/namespaces/new/serviceaccounts/default")
-    async for event in api.watch("/api/v1/namespaces/new/serviceaccounts"):
-        assert event["type"] == "ADDED"
-        break
+    accounts = "/api/v1/namespaces/new/serviceaccounts"
+    authority = await anext(api.watch("/api/v1/namespaces/new/configmaps"))
+    assert authority["object"]["data"]["ca.crt"] == api.server.ca_pem
+    account = await anext(api.watch(accounts))
+    await api("DELETE", f"{accounts}/default")
+    again = await anext(api.watch(accounts))
+    assert (again["type"], again["object"]["metadata"]["name"]) == ("ADDED", "default")
+    assert again["object"]["metadata"]["uid"] != account["object"]["metadata"]["uid"]
 
 
 async def test_a_namespace_takes_its_content_along_and_accepts_nothing_new_meanwhile(api: Client) -> None:

@@ -332,6 +332,7 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_write(tmp_path
         api = Client(process, session)
         await asyncio.gather(*(write(api, worker) for worker in range(8)), return_exceptions=True)
     process.kill()
+    assert len(acknowledged) >= 200
 
     server = ApiServer(Options(data_dir=tmp_path))
     await server.start()

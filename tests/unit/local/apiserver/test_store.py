@@ -293,7 +293,7 @@ FULL = textwrap.dedent(
 
 
 def test_a_full_disk_refuses_the_write_and_corrupts_nothing(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     written, unseen = done.stdout.split()
     assert unseen == "True"

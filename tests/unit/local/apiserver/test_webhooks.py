@@ -120,6 +120,7 @@ def hook(server: HookServer, path: str, **more: Any) -> dict[str, Any]:
         "sideEffects": "None",
         "clientConfig": server.client(path),
         "namespaceSelector": {"matchLabels": {"hooks": "on"}},
+        "timeoutSeconds": 30,  # as long as may be: the webhooks are in this process, which may not get its turn
         "rules": [rule],
         **more,
     }
@@ -127,10 +128,10 @@ def hook(server: HookServer, path: str, **more: Any) -> dict[str, Any]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def configure(api: Client, hook_server: HookServer) -> AsyncIterator[Any]:
-    """Registers webhooks and waits until the server heeds them; a marker webhook shows that."""
+    """Registers webhooks and waits until the server heeds them, in the end until it does not; markers show that."""
     hook_server.asked.clear()
     hook_server.answers.clear()
-    made: list[str] = []
+    made: dict[str, str] = {}
 
     async def register(kind: str, *hooks: dict[str, Any], name: str = "test") -> None:
         marker = f"/marker-{kind.lower()}-{name}"
@@ -145,16 +146,23 @@ async def configure(api: Client, hook_server: HookServer) -> AsyncIterator[Any]:
         }
         created = await api("POST", path, body)
         assert created.code == 201, created.body
-        made.append(f"{path}/{name}")
-        async with asyncio.timeout(60):
-            while not hook_server.requests(marker):
-                await api("POST", MAPS, configmap("probe"), dryRun="All")
-                await asyncio.sleep(0.02)
+        made[f"{path}/{name}"] = marker
+        async with asyncio.timeout(120):
+            while not await heeded(marker):
+                pass
         hook_server.asked.clear()
+
+    async def heeded(*markers: str) -> bool:
+        hook_server.asked.clear()
+        await api("POST", MAPS, configmap("probe"), dryRun="All")
+        return any(hook_server.requests(marker) for marker in markers)
 
     yield register
     for path in made:
         await api("DELETE", path)
+    async with asyncio.timeout(120):
+        while await heeded(*made.values()):
+            pass
     for name in ("a", "b", "c"):
         await api("DELETE", f"{MAPS}/{name}")
 

@@ -30,15 +30,19 @@ class Cluster:
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         return json.loads(await self.rest.request(method, path, None, json.dumps(body).encode() if body else None))
 
-    async def job(self, script: str, **spec: Any) -> None:
-        containers = [{"name": "engram", "image": "sh", "args": [script]}]
+    async def job(self, script: str, *, ready: str = "", **spec: Any) -> None:
+        """A Job of one shell script; its pod is ready once the command `ready` succeeds."""
+        containers: list[dict[str, Any]] = [{"name": "engram", "image": "sh", "args": [script]}]
+        if ready:
+            containers[0]["readinessProbe"] = {"exec": {"command": ["sh", "-c", ready]}, "periodSeconds": 1}
         template = {"spec": {"restartPolicy": "Never", "containers": containers, "terminationGracePeriodSeconds": 1}}
         spec = {"backoffLimit": 0, "template": template, **spec}
         await self.request("POST", JOBS, {"metadata": {"name": "j"}, "spec": spec})
 
-    async def until(self, path: str, wanted: Any) -> dict[str, Any]:
-        """The object of the first event that is as wanted."""
-        async with asyncio.timeout(60), self.rest.stream(path, {"watch": "true"}) as lines:
+    async def until(self, path: str, wanted: Any, since: str = "") -> dict[str, Any]:
+        """The object of the first event that is as wanted; `since`: a version before which nothing is looked at."""
+        params = {"watch": "true", "resourceVersion": since}
+        async with asyncio.timeout(120), self.rest.stream(path, params) as lines:
             async for line in lines:
                 event = json.loads(line)
                 if wanted(event):
@@ -55,6 +59,11 @@ def conditions(job: dict[str, Any]) -> dict[str, str]:
 
 def is_deletion(event: dict[str, Any]) -> bool:
     return event["type"] == "DELETED"
+
+
+def is_ready(event: dict[str, Any]) -> bool:
+    found = (event["object"].get("status") or {}).get("conditions") or ()
+    return any((entry["type"], entry["status"]) == ("Ready", "True") for entry in found)
 
 
 @pytest.fixture
@@ -98,11 +107,12 @@ async def test_a_job_past_its_deadline_kills_its_process_and_fails(cluster: Clus
 
 
 async def test_a_deleted_job_takes_its_pod_and_process_along(cluster: Cluster, tmp_path: Path) -> None:
-    await cluster.job(f"sleep 600 & echo $! > {tmp_path}/child; wait")
-    await cluster.until(PODS, lambda event: (event["object"].get("status") or {}).get("phase") == "Running")
+    child = tmp_path / "child"
+    await cluster.job(f"sleep 600 & echo $! > {child}; wait", ready=f"test -s {child}")
+    pod = await cluster.until(PODS, is_ready)
     await cluster.request("DELETE", f"{JOBS}/j", {"propagationPolicy": "Background"})
-    await cluster.until(PODS, is_deletion)
-    with open(tmp_path / "child") as file, pytest.raises(ProcessLookupError):  # noqa: ASYNC230
+    await cluster.until(PODS, is_deletion, pod["metadata"]["resourceVersion"])
+    with open(child) as file, pytest.raises(ProcessLookupError):  # noqa: ASYNC230
         os.kill(int(file.read()), 0)
 
 
@@ -114,9 +124,9 @@ async def test_a_pod_that_is_deleted_by_force_fails_a_job_without_retries(cluste
 
 
 async def test_an_ended_job_disappears_after_its_ttl_with_its_pods(cluster: Cluster) -> None:
+    before = (await cluster.request("GET", JOBS))["metadata"]["resourceVersion"]
     await cluster.job("exit 0", ttlSecondsAfterFinished=1)
-    deleted = cluster.until(JOBS, is_deletion), cluster.until(PODS, is_deletion)
-    await asyncio.gather(*deleted)
+    await asyncio.gather(*(cluster.until(path, is_deletion, before) for path in (JOBS, PODS)))
 
 
 async def test_an_indexed_job_tells_each_process_its_index(cluster: Cluster, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -113,9 +114,17 @@ def test_defaults_are_those_of_the_api() -> None:
 
 
 @pytest.fixture
-async def actor() -> AsyncIterator[Actor]:
+def nobodys_port() -> Iterator[int]:
+    """A port that is taken and on which nobody listens."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@pytest.fixture
+async def actor(nobodys_port: int) -> AsyncIterator[Actor]:
     launcher = Launcher()
-    spec = container(ports=[{"name": "web", "containerPort": 8080}])
+    spec = container(ports=[{"name": "web", "containerPort": nobodys_port}])
     yield Actor(launcher, spec, Command(("x",), {"PATH": "/usr/bin:/bin", "V": "1"}, "/tmp"), "127.0.0.1")
     await launcher.aclose()
 
@@ -149,12 +158,16 @@ async def test_an_answer_of_2xx_or_3xx_is_well(actor: Actor) -> None:
     assert await actor.act({"tcpSocket": {"port": port}}) == ""
     await runner.cleanup()
     assert asked[0] == ("/s/204", "yes")
-    assert "connect" in (await actor.act({"httpGet": {"port": port}})).lower()
-    assert (await actor.act({"tcpSocket": {"port": port}})).startswith(f"dial tcp 127.0.0.1:{port}")
 
 
-async def test_a_named_port_is_that_of_the_container(actor: Actor) -> None:
-    assert (await actor.act({"tcpSocket": {"port": "web"}})).startswith("dial tcp 127.0.0.1:8080")
+async def test_where_nobody_listens_that_is_said(actor: Actor, nobodys_port: int) -> None:
+    assert "connect" in (await actor.act({"httpGet": {"port": nobodys_port}})).lower()
+    told = await actor.act({"tcpSocket": {"port": nobodys_port}})
+    assert told.startswith(f"dial tcp 127.0.0.1:{nobodys_port}")
+
+
+async def test_a_named_port_is_that_of_the_container(actor: Actor, nobodys_port: int) -> None:
+    assert (await actor.act({"tcpSocket": {"port": "web"}})).startswith(f"dial tcp 127.0.0.1:{nobodys_port}")
 
 
 async def test_what_this_node_cannot_do_is_said(actor: Actor) -> None:
@@ -202,10 +215,10 @@ async def test_a_grpc_probe_asks_the_health_protocol(health: int, service: str, 
     assert await grpchealth.check(f"127.0.0.1:{health}", service, 60) == answer
 
 
-async def test_a_grpc_probe_of_nobody_says_that_it_could_not_connect(actor: Actor) -> None:
+async def test_a_grpc_probe_of_nobody_says_that_it_could_not_connect(actor: Actor, nobodys_port: int) -> None:
     pytest.importorskip("grpc")
-    told = await actor.act({"grpc": {"port": 1, "service": None}}, 60)
-    assert told.startswith('error: failed to connect service "127.0.0.1:1"')
+    told = await actor.act({"grpc": {"port": nobodys_port, "service": None}}, 60)
+    assert told.startswith(f'error: failed to connect service "127.0.0.1:{nobodys_port}"')
 
 
 async def test_a_grpc_probe_without_the_library_says_what_to_install() -> None:
