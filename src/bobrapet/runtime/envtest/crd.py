@@ -58,7 +58,7 @@ async def install_crds(
     return names
 
 
-async def uninstall_crds(config: RestConfig, names: Iterable[str], *, timeout: float = 20.0) -> None:
+async def uninstall_crds(config: RestConfig, names: Iterable[str], *, timeout: float = 60.0) -> None:
     """Deletes definitions with all their objects, and waits until they are gone."""
     async with new(config) as client, asyncio.timeout(timeout):
         for name in names:
