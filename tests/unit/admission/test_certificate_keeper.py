@@ -368,7 +368,14 @@ async def _api_server_follows(client: ApiClient, mark: str) -> None:
 async def _default(client: ApiClient) -> bool:
     """Creates a Story without keeping it; says whether a webhook filled in what was left open."""
     given = StoryObject(story("name: a, execution: {}", name="good", namespace="default"))
-    answered = await client.create(given, dry_run=True)
+    while True:
+        try:
+            answered = await client.create(given, dry_run=True)
+            break
+        except ApiError as error:
+            # This process, where the webhooks are, did not get its turn. What never answers ends by PATIENCE.
+            if not any(words in str(error) for words in ("TLS handshake timeout", "deadline exceeded")):
+                raise
     return "retry" in answered.object["spec"]["steps"][0]["execution"]
 
 
