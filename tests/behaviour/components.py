@@ -154,9 +154,9 @@ def late(inputs: dict[str, Any]) -> int:
 
 
 def told_then_hangs(inputs: dict[str, Any]) -> int:
-    """Reports success, leaves its process id, and stays."""
-    succeed({"v": "said"})
+    """Leaves its process id, reports success, and stays."""
     count(inputs)
+    succeed({"v": "said"})
     while True:
         signal.pause()
 
@@ -205,7 +205,7 @@ def lingers(inputs: dict[str, Any]) -> int:
     if os.environ["BUBU_STEP_ATTEMPT"] == "0":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         fail_retryably("fails at once, goes later")
-        while "nextRetryAt" not in read() or read()["nextRetryAt"] > moment():
+        while read().get("nextRetryAt", "later") > moment():
             time.sleep(0.05)
         time.sleep(0.5)
     else:

@@ -102,7 +102,7 @@ def bobrapet(*arguments: str) -> list[str]:
 
 @contextmanager
 def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that is asked to stop at the end, and has to do so in time and without a complaint."""
+    """A process that must not fail meanwhile, is asked to stop at the end, and has to do so in time."""
     with log.open("w") as stderr:
         child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT)
         try:
