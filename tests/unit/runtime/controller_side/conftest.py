@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -42,12 +44,19 @@ async def bench(clock: FakeClock) -> AsyncIterator[Bench]:
 @pytest.fixture(scope="module")
 def environment() -> Iterator[Environment]:
     """A control plane of this module's own, because it suffers."""
+    with own_environment() as started:
+        yield started
+
+
+@contextmanager
+def own_environment(**options: Any) -> Iterator[Environment]:
+    """A control plane without controllers; skips the test where there is none to be had."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if not assets:
         if os.environ.get("CI") == "true":
             pytest.fail("KUBEBUILDER_ASSETS is not set; hack/envtest prints what belongs there")
         pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane")
-    with Environment(Options(assets=assets, controllers=False, start_timeout=60)) as started:
+    with Environment(Options(assets=assets, controllers=False, start_timeout=240, **options)) as started:
         yield started
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,22 @@ from bobrapet.runtime.toolscache.deltas import DeletedFinalStateUnknown
 from bobrapet.runtime.toolscache.listwatch import ListerWatcher, ListWatch
 from bobrapet.runtime.toolscache.record import Record
 from bobrapet.runtime.toolscache.shared_informer import SharedIndexInformer
+from tests.unit.runtime.controller_side.conftest import own_environment
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.real
 
 ConfigMap = Unstructured.of("v1", "ConfigMap")
 OBJECTS = 2000
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    """An API server that asks etcd for the past of ConfigMaps.
+
+    One that keeps it in memory has forgotten it with each start, and may then have to refuse the watches of before.
+    """
+    with own_environment(api_server_args=("--watch-cache-sizes=configmaps#0",)) as started:
+        yield started
 
 
 @pytest.fixture
@@ -153,8 +164,6 @@ async def test_a_compaction_while_nobody_watched_leads_to_a_new_list(
         changed = await writer.patch(changed, merge_from(first))
         await writer.delete(doomed)
         await anyio.to_thread.run_sync(environment.compact)
-        # The memory of the API server would still know what etcd has forgotten.
-        await anyio.to_thread.run_sync(environment.restart_api_server)
         gate.open.set()
 
         await ledger.equals({"compacted": changed.metadata.resource_version})
@@ -165,79 +174,156 @@ async def test_a_compaction_while_nobody_watched_leads_to_a_new_list(
         await asyncio.gather(running, return_exceptions=True)
 
 
+LEASE, STEP = 120, 30
+"""Seconds that a lease lasts, and that pass at once for all candidates. They are virtual: no busy machine uses them up."""
+
 CANDIDATE = """
-import asyncio, json, sys, time
-from bobrapet.runtime import cluster, manager
+import asyncio, os, signal, sys
+from bobrapet.runtime import manager
+from bobrapet.runtime.client.client import ApiClient
 from bobrapet.runtime.client.config import load_kubeconfig
-from bobrapet.runtime.client.object import Unstructured
+from bobrapet.runtime.client.object import ObjectKey, Unstructured
+from bobrapet.runtime.clock import RealClock
 from bobrapet.runtime.leaderelection import LeadershipLost
+from bobrapet.runtime.leaderelection.resourcelock.leaselock import LeaseLock
 from bobrapet.runtime.metrics.server import Options as MetricsOptions
+from bobrapet.runtime.rest.client import RestClient
 
 ConfigMap = Unstructured.of("v1", "ConfigMap")
-kubeconfig, name = sys.argv[1:]
+kubeconfig, name, passed, stop = sys.argv[1:5]
+LEASE = int(sys.argv[5])
+
+def ahead():
+    return os.stat(passed).st_size
+
+class Clock(RealClock):
+    def monotonic(self):
+        return super().monotonic() + ahead()
+
+    def boot_time(self):
+        return super().boot_time() + ahead()
+
+    async def sleep_until(self, deadline):
+        await self.sleep(max(0.0, deadline - self.monotonic()))
+
+    def call_at(self, deadline, callback):
+        return asyncio.get_running_loop().call_later(max(0.0, deadline - self.monotonic()), callback)
+
+class Lock(LeaseLock):
+    async def get(self):
+        began = ahead()
+        found = await super().get()
+        print("tried", began, flush=True)
+        return found
+
+    async def update(self, record):
+        began = ahead()
+        await super().update(record)
+        print("tried", began, flush=True)
 
 async def main():
-    mgr = await manager.new(load_kubeconfig(kubeconfig), manager.Options(
-        metrics=MetricsOptions(bind_address="0"),
-        leader_election=True, leader_election_id="race", leader_election_namespace="default",
-        lease_duration=4, renew_deadline=3, retry_period=0.5, graceful_shutdown_timeout=1,
-    ))
+    async with ApiClient(RestClient(load_kubeconfig(kubeconfig))) as own:
+        mgr = await manager.new(load_kubeconfig(kubeconfig), manager.Options(
+            metrics=MetricsOptions(bind_address="0"),
+            leader_election=True, leader_election_id="race",
+            leader_election_resource_lock_interface=Lock(own, ObjectKey("default", "race"), name),
+            lease_duration=LEASE, renew_deadline=LEASE - 20, retry_period=0.2, graceful_shutdown_timeout=1,
+        ), clock=Clock())
 
-    async def write():
-        print("leading", flush=True)
-        number = 0
-        while True:
-            number += 1
-            config_map = ConfigMap({"metadata": {"namespace": "default", "generateName": "by-" + name + "-"}})
-            try:
-                await mgr.get_client().create(config_map)
-            except LeadershipLost:
-                print("fenced", flush=True)
-                raise
-            await asyncio.sleep(0.05)
+        async def write():
+            print("leading", flush=True)
+            while True:
+                if os.path.exists(stop):
+                    signal.raise_signal(signal.SIGSTOP)
+                config_map = ConfigMap({"metadata": {"namespace": "default", "generateName": "by-" + name + "-"}})
+                try:
+                    await mgr.get_client().create(config_map)
+                except LeadershipLost:
+                    print("fenced", flush=True)
+                    raise
+                await asyncio.sleep(0.05)
 
-    mgr.add(manager.runnable_func(write))
-    try:
-        await mgr.start()
-    except (manager.LeaderElectionLost, LeadershipLost) as error:
-        print("lost", type(error).__name__, flush=True)
-        sys.exit(3)
+        mgr.add(manager.runnable_func(write))
+        try:
+            await mgr.start()
+        except (manager.LeaderElectionLost, LeadershipLost) as error:
+            print("lost", type(error).__name__, flush=True)
+            sys.exit(3)
 
 asyncio.run(main())
 """
 
 
 class Candidates:
-    """Processes that compete for one lease."""
+    """Processes that compete for one lease, with clocks that are as far ahead as a file is long."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
         self._kubeconfig = kubeconfig
-        self.processes: dict[str, asyncio.subprocess.Process] = {}
-        self.lines: asyncio.Queue[tuple[str, str, float]] = asyncio.Queue()
+        self._folder = folder
+        self._passed = folder / "passed"
+        self._passed.touch()
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._running: set[str] = set()
+        self._lines: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._readers: list[asyncio.Task[None]] = []
 
     async def start(self, name: str) -> None:
+        arguments = (self._kubeconfig, name, self._passed, self._folder / f"stop-{name}", LEASE)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", CANDIDATE, str(self._kubeconfig), name, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", CANDIDATE, *map(str, arguments), stdout=asyncio.subprocess.PIPE
         )
-        self.processes[name] = process
+        self._processes[name] = process
+        self._running.add(name)
         self._readers.append(asyncio.create_task(self._read(name, process)))
 
     async def _read(self, name: str, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for raw in process.stdout:
-            self.lines.put_nowait((name, raw.decode().strip(), time.monotonic()))
+            self._lines.put_nowait((name, raw.decode().strip()))
 
-    async def next(self, what: str) -> tuple[str, float]:
-        """Who says this next, and when."""
-        async with asyncio.timeout(60):
+    async def next(self, what: str) -> str:
+        """Who says this next."""
+        async with asyncio.timeout(100):
             while True:
-                name, said, when = await self.lines.get()
+                name, said = await self._lines.get()
                 if said.startswith(what):
-                    return name, when
+                    return name
+
+    async def successor(self) -> str:
+        """Lets time pass, and all that run try the lock in between, until one leads."""
+        ahead = self._passed.stat().st_size
+        async with asyncio.timeout(100):
+            while True:
+                ahead += STEP
+                os.truncate(self._passed, ahead)
+                late = set(self._running)
+                while late:
+                    name, said = await self._lines.get()
+                    if said == "leading":
+                        return name
+                    if said == f"tried {ahead}":
+                        late.discard(name)
+
+    def kill(self, name: str) -> None:
+        self._running.discard(name)
+        self._processes[name].kill()
+
+    async def freeze(self, name: str) -> None:
+        """Stops a process that leads, between two of its writes: what has left already cannot be held back."""
+        self._running.discard(name)
+        (self._folder / f"stop-{name}").touch()
+        pid = self._processes[name].pid
+        await anyio.to_thread.run_sync(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def thaw(self, name: str) -> None:
+        (self._folder / f"stop-{name}").unlink()
+        self._processes[name].send_signal(signal.SIGCONT)
+
+    async def exit_code(self, name: str) -> int:
+        return await self._processes[name].wait()
 
     async def stop(self) -> None:
-        for process in self.processes.values():
+        for process in self._processes.values():
             if process.returncode is None:
                 process.kill()
             await process.wait()
@@ -247,28 +333,23 @@ class Candidates:
 async def test_another_process_takes_over_and_a_stopped_leader_writes_nothing_more(
     environment: Environment, writer: ApiClient, tmp_path: Path
 ) -> None:
-    candidates = Candidates(environment.kubeconfig(tmp_path / "kubeconfig"))
+    candidates = Candidates(environment.kubeconfig(tmp_path / "kubeconfig"), tmp_path)
     try:
         for name in ("a", "b", "c"):
             await candidates.start(name)
-        leader, _ = await candidates.next("leading")
+        leader = await candidates.next("leading")
 
-        killed_at = time.monotonic()
-        candidates.processes[leader].send_signal(signal.SIGKILL)
-        second, when = await candidates.next("leading")
+        candidates.kill(leader)
+        second = await candidates.successor()
         assert second != leader
-        assert when - killed_at < 4 + 2
 
-        stopped_at = time.monotonic()
-        candidates.processes[second].send_signal(signal.SIGSTOP)
-        third, when = await candidates.next("leading")
+        await candidates.freeze(second)
+        third = await candidates.successor()
         assert third not in (leader, second)
-        assert when - stopped_at < 4 + 2
         before = await writes_of(writer, second)
-        candidates.processes[second].send_signal(signal.SIGCONT)
-        lost, _ = await candidates.next("lost")
-        assert lost == second
-        assert await candidates.processes[second].wait() == 3
+        candidates.thaw(second)
+        assert await candidates.next("lost") == second
+        assert await candidates.exit_code(second) == 3
         assert await writes_of(writer, second) == before
         lease = await writer.get(Lease, ObjectKey("default", "race"))
         assert lease.get("spec", "leaseTransitions") == 2
