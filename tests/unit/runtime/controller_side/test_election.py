@@ -171,10 +171,11 @@ async def test_a_leader_renews_with_one_request(race: Race, clock: FakeClock) ->
     assert leader.lock.requests == ["update"]
     race.lease.version += 1  # somebody else wrote, say a label
     leader.lock.requests.clear()
+    before = REGISTRY.get_sample_value("leader_election_slowpath_total", {"name": "a"}) or 0
     await clock.advance(2)
     assert leader.lock.requests == ["update", "get", "update"]
     assert leader.leading
-    assert REGISTRY.get_sample_value("leader_election_slowpath_total", {"name": "a"}) == 1
+    assert REGISTRY.get_sample_value("leader_election_slowpath_total", {"name": "a"}) == before + 1
 
 
 @pytest.mark.spec("runtime-98")

@@ -330,5 +330,6 @@ async def test_a_builder_names_the_controller_and_takes_the_workers_of_its_kind(
     others = await controller_managed_by(manager).for_(Factory).named("works").build(Func(nothing))
     assert (others.name, others.max_concurrent_reconciles) == ("works", 2)
     explicit = controller_managed_by(manager).for_(Widget).named("x").with_options(Options(max_concurrent_reconciles=1))
-    assert (await explicit.build(Func(nothing))).max_concurrent_reconciles == 1
-    assert manager.added == [built, pods, others, manager.added[-1]]
+    last = await explicit.build(Func(nothing))
+    assert last.max_concurrent_reconciles == 1
+    assert manager.added == [built, pods, others, last]

@@ -59,7 +59,8 @@ async def test_a_request_in_flight_is_answered_before_the_stop_ends() -> None:
     async with asyncio.timeout(60):
         await begun.wait()
         stopping = asyncio.create_task(stop(server))
-        await asyncio.sleep(0)
+        await settle()  # until it waits for the request
+        assert not stopping.done()
         go_on.set()
         assert b"done" in await reader.read()
         await stopping

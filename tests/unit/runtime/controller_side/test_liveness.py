@@ -6,14 +6,14 @@ import asyncio
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from bobrapet.runtime.clock import RealClock
-from bobrapet.runtime.metrics.looplag import UNHEALTHY
+from bobrapet.runtime.clock import RealClock, Timer
+from bobrapet.runtime.metrics.looplag import PERIOD, UNHEALTHY
 from tests.unit.runtime.controller_side.test_manager import new
 
 PATIENCE = 60
@@ -21,16 +21,20 @@ PATIENCE = 60
 
 
 class SkewedClock(RealClock):
-    """Real, and `skew` seconds ahead: a minute of being stuck takes no minute."""
+    """Sleeps are real, but only what the test adds to `skew` passes: being stuck for a minute takes none, and a machine
+    that is busy elsewhere makes no loop late."""
 
     def __init__(self) -> None:
         self.skew = 0.0
 
     def monotonic(self) -> float:
-        return super().monotonic() + self.skew
+        return self.skew
 
     async def sleep_until(self, deadline: float) -> None:
-        await self.sleep(deadline - self.monotonic())
+        await self.sleep(max(0.0, deadline - self.monotonic()))
+
+    def call_at(self, deadline: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(max(0.0, deadline - self.monotonic()), callback)
 
 
 class Running:
@@ -42,6 +46,7 @@ class Running:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._made: Any = None
         self._ready = threading.Event()
+        self._ended_well = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def start(self) -> None:
@@ -52,7 +57,7 @@ class Running:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._made.request_stop)
         self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+        assert self._ended_well
 
     @contextmanager
     def stuck(self) -> Iterator[None]:
@@ -87,6 +92,7 @@ class Running:
         self.port = server.port
         self._ready.set()
         await task
+        self._ended_well = True
 
 
 @pytest.fixture
@@ -108,6 +114,6 @@ def test_a_loop_that_was_stuck_for_long_fails_the_probe_even_when_it_answers_aga
     text = ""
     while "[-]event-loop failed" not in text:  # it is measured every second, from when the manager has started
         with running.stuck():
-            running.clock.skew += UNHEALTHY + 1
+            running.clock.skew += UNHEALTHY + PERIOD + 1
         _, text = running.probe("/healthz")
     assert running.probe("/healthz?exclude=event-loop")[0] == 200

@@ -83,7 +83,10 @@ def test_console_lines_are_for_people(stream: io.StringIO) -> None:
     assert "count=1" in stream.getvalue()
 
 
-def test_without_setup_lines_go_to_the_standard_library(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_setup_lines_go_to_the_standard_library(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_state", logs._State())  # whatever was set up in this process before
     with caplog.at_level(logging.INFO, "bobrapet.runtime"):
         logs.get_logger("x").info("hello", count=1)
     assert "hello count=1" in caplog.text

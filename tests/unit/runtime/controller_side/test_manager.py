@@ -146,9 +146,9 @@ async def test_the_parts_start_and_stop_in_their_order() -> None:
 
 
 @pytest.mark.spec("runtime-103")
-async def test_readiness_waits_for_caches_and_liveness_does_not() -> None:
+async def test_readiness_waits_for_caches_and_liveness_does_not(clock: FakeClock) -> None:
     log: list[str] = []
-    mgr = await new(health_probe_bind_address="127.0.0.1:0")
+    mgr = await new(clock=clock, health_probe_bind_address="127.0.0.1:0")
     cached = CachePart(log, "cache")
     mgr.add(cached)
     endpoints: Any = mgr._endpoints
@@ -301,10 +301,15 @@ async def test_the_first_signal_stops_and_the_second_ends(arguments: list[str], 
         sys.executable, "-c", PROGRAM, *arguments, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    for expected in ("ready", "stopping")[:signals]:
-        assert (await process.stdout.readline()).decode().strip() == expected
-        process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 20) == code
+    try:
+        for expected in ("ready", "stopping")[:signals]:
+            assert (await process.stdout.readline()).decode().strip() == expected
+            process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 120) == code
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def answer(checks: dict[str, Any], subpath: str = "", query: str = "") -> tuple[int, str]:
@@ -378,7 +383,7 @@ async def test_a_manager_that_was_never_elected_does_not_start_its_workers(clock
 
 
 @pytest.mark.spec("runtime-102")
-async def test_the_lease_is_released_after_the_workers_and_before_the_events_end() -> None:
+async def test_the_lease_is_released_after_the_workers_and_before_the_events_end(clock: FakeClock) -> None:
     client = fake()
     order: list[str] = []
 
@@ -405,6 +410,7 @@ async def test_the_lease_is_released_after_the_workers_and_before_the_events_end
             leader_election_namespace="ns",
             leader_election_release_on_cancel=True,
         ),
+        clock=clock,
     )
     mgr.add(Part(order, "worker"))
     async with running(mgr):
@@ -433,12 +439,13 @@ async def test_the_client_of_a_manager_reads_from_the_cache_only_when_it_runs() 
 
 
 @pytest.mark.spec("runtime-113")
-async def test_nothing_runs_on_after_a_manager_with_everything_in_it() -> None:
+async def test_nothing_runs_on_after_a_manager_with_everything_in_it(clock: FakeClock) -> None:
     client = fake()
     await client.create(Widget({"metadata": {"namespace": "ns", "name": "w"}}))
     before = asyncio.all_tasks()
     mgr = await new(
         client,
+        clock,
         metrics=MetricsOptions(bind_address="127.0.0.1:0"),
         health_probe_bind_address="127.0.0.1:0",
         pprof_bind_address="127.0.0.1:0",

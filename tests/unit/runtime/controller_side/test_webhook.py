@@ -384,7 +384,17 @@ async def test_new_handshakes_see_the_new_certificate_and_open_connections_go_on
     server.register("/validate", Webhook(Fixed(allowed())))
     with pytest.raises(WebhookServerError, match="not been started"):
         await server.started_check()
-    async with serving(server) as port, aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
+    labels = {"webhook": "/validate", "code": "200"}
+    answered = REGISTRY.get_sample_value("controller_runtime_webhook_requests_total", labels) or 0
+    connections: list[object] = []
+
+    async def note(*made: object) -> None:
+        connections.append(made)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(note)
+    connector = aiohttp.TCPConnector(ssl=False, keepalive_timeout=3600)
+    async with serving(server) as port, aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
         await server.started_check()
 
         async def call() -> int:
@@ -407,8 +417,8 @@ async def test_new_handshakes_see_the_new_certificate_and_open_connections_go_on
         assert await serial_of(port) == second
         async with session.get(f"https://127.0.0.1:{port}/other") as missing:
             assert missing.status == 404
-    labels = {"webhook": "/validate", "code": "200"}
-    assert REGISTRY.get_sample_value("controller_runtime_webhook_requests_total", labels) == 2
+        assert len(connections) == 1
+    assert REGISTRY.get_sample_value("controller_runtime_webhook_requests_total", labels) == answered + 2
 
 
 def test_a_certificate_that_is_broken_at_the_start_is_an_error(tmp_path: Path) -> None:
@@ -422,6 +432,7 @@ async def test_a_disabled_webhook_server_is_healthy_and_takes_registrations() ->
     await server.started_check()
     task = asyncio.create_task(server.start())
     await server.ready()
+    await server.started_check()
     task.cancel()
 
 
