@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bobrapet.runtime.client.client import ApiClient, new
 from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.errors import AlreadyExists, ControllerRuntimeError, NoKindMatch, NotFound
 from bobrapet.runtime.rest.config import RestConfig
+from bobrapet.runtime.retry import DEFAULT_BACKOFF, retry_on_conflict
 from bobrapet.runtime.scheme import GroupVersionKind
 
 Definition = Unstructured.of("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -75,9 +77,13 @@ async def _put(client: ApiClient, raw: dict[str, Any]) -> None:
     try:
         await client.create(Definition(dict(raw)), field_validation="Strict")
     except AlreadyExists:
-        current = await client.get(Definition, ObjectKey("", raw["metadata"]["name"]))
-        current.object["spec"] = raw["spec"]
-        await client.update(current, field_validation="Strict")
+        await retry_on_conflict(partial(_replace, client, raw), DEFAULT_BACKOFF)  # the server writes the status
+
+
+async def _replace(client: ApiClient, raw: dict[str, Any]) -> None:
+    current = await client.get(Definition, ObjectKey("", raw["metadata"]["name"]))
+    current.object["spec"] = raw["spec"]
+    await client.update(current, field_validation="Strict")
 
 
 async def _established(client: ApiClient, name: str, deadline: float) -> None:

@@ -43,8 +43,9 @@ class InformerCollector(Collector):
             errors.update({(name,): count for name, count in informer.handler_errors().items()})
             if informer.reflector is not None:
                 counted = informer.reflector.metrics
-                events.update({(*kind, type_): count for type_, count in counted.events.items()})
-                relists.update({(*kind, reason): count for reason, count in counted.relists.items()})
+                # A scrape runs in a thread of its own: what changes meanwhile is copied first.
+                events.update({(*kind, type_): count for type_, count in [*counted.events.items()]})
+                relists.update({(*kind, reason): count for reason, count in [*counted.relists.items()]})
                 age = informer.watch_age()
                 if age is not None:
                     ages[kind] = max(age, ages.get(kind, 0.0))

@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from bobrapet.runtime.certwatcher import CertWatcher
-from bobrapet.runtime.clock import REAL_CLOCK, Clock
+from bobrapet.runtime.clock import REAL_CLOCK, Clock, cancel_after
 from bobrapet.runtime.errors import ControllerRuntimeError
 from bobrapet.runtime.internal.httpserver.server import listen, runner, serve, stop
 from bobrapet.runtime.log.log import get_logger
@@ -128,9 +128,11 @@ class Server:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        async with asyncio.timeout(DIAL_TIMEOUT):
+        with cancel_after(self._clock, DIAL_TIMEOUT):
             _, writer = await asyncio.open_connection(self.options.host or LOOPBACK, self.port, ssl=context)
             writer.close()
+            return
+        raise WebhookServerError(f"webhook server did not answer within {DIAL_TIMEOUT:g} s")
 
     async def _answer(self, request: web.Request) -> web.Response:
         webhook = self._webhooks.get(request.path)

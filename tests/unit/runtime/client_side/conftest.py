@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -48,26 +50,37 @@ def assets() -> str:
 @pytest.fixture(scope="session")
 def environment(assets: str) -> Iterator[Environment]:
     """The real control plane, one for all tests of a run."""
-    with Environment(Options(assets=assets)) as started:
+    with Environment(Options(assets=assets, start_timeout=240)) as started:
         yield started
 
 
 async def _left_open(before: set[str]) -> set[str]:
     """The sockets that do not close. One that closes waits for its peer to answer the TLS goodbye."""
-    for _ in range(500):
-        if not _sockets() - before:
-            break
+    deadline = time.monotonic() + 60
+    while (left := _sockets() - before) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    return _sockets() - before
+    return left
 
 
 def _sockets() -> set[str]:
+    """The sockets of this process, without those that only hold a port for a program of the control plane."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith("socket:") and not _is_reservation(int(name)):
+                found.add(target)
         except OSError:
             continue
-        if target.startswith("socket:"):
-            found.add(target)
     return found
+
+
+def _is_reservation(descriptor: int) -> bool:
+    with socket.socket(fileno=os.dup(descriptor)) as found:
+        if found.family != socket.AF_INET or found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        try:
+            found.getpeername()
+        except OSError:
+            return bool(found.getsockname()[1])
+        return False

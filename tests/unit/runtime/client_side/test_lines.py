@@ -27,15 +27,16 @@ def test_a_long_line_in_many_parts_takes_linear_time() -> None:
     def cost(parts: int) -> float:
         splitter = LineSplitter()
         chunk = b"x" * 1000
-        started = time.process_time()
+        started = time.thread_time()  # nobody else's
         for _ in range(parts):
             splitter.feed(chunk)
         assert len(splitter.feed(b"\n")[0]) == parts * 1000
-        return time.process_time() - started
+        return time.thread_time() - started
 
     small = min(cost(1000) for _ in range(3))
     large = min(cost(16_000) for _ in range(3))
-    assert large < 64 * max(small, 0.0005), "16 times the data took more than 64 times as long"
+    # To copy what is there with each part would move 128 GB.
+    assert large < 64 * max(small, 0.005), "16 times the data took more than 64 times as long"
 
 
 def test_a_line_without_end_is_refused() -> None:

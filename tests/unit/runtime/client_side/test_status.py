@@ -26,7 +26,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[ApiClient]:
         yield ClientBuilder().with_types(Widget).build()
         return
     config = request.getfixturevalue("environment").config
-    await install_crds(config, [DEFINITION])
+    await install_crds(config, [DEFINITION], timeout=60)
     scheme = Scheme()
     scheme.add_known_types(Widget)
     async with ApiClient(RestClient(config), scheme) as real:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
+import os
 import sys
 from pathlib import Path
 
@@ -106,6 +107,13 @@ async def test_rotated_certificate_files_are_used_without_dropping_requests_in_f
 
 async def test_certificates_may_change_under_load_and_file_by_file(tmp_path: Path) -> None:
     authority, clients = Authority(), Authority("clients")
+
+    def replace(file: Path, content: bytes, generation: int) -> None:
+        """Files of one size, written within one tick of the file system's clock, would look unchanged."""
+        file.write_bytes(content)
+        changed = file.stat().st_mtime_ns
+        os.utime(file, ns=(changed, changed + generation * 1_000_000_000))
+
     certificate, key = written(tmp_path, "client", clients.client("generation-0"))
     done = False
     users: list[bytes] = []
@@ -125,9 +133,9 @@ async def test_certificates_may_change_under_load_and_file_by_file(tmp_path: Pat
                 assert await rest.request("GET", "/x") == b'{"user":"generation-0"}'
                 for generation in range(1, 4):
                     pair = clients.client(f"generation-{generation}")
-                    certificate.write_bytes(pair.certificate)
+                    replace(certificate, pair.certificate, generation)
                     assert await rest.request("GET", "/x") == b'{"user":"generation-%d"}' % (generation - 1)
-                    key.write_bytes(pair.key)
+                    replace(key, pair.key, generation)
                     assert await rest.request("GET", "/x") == b'{"user":"generation-%d"}' % generation
                 done = True
     assert set(users) <= {b'{"user":"generation-%d"}' % generation for generation in range(4)}

@@ -249,7 +249,7 @@ SCENARIOS: list[Callable[[Scenario], Awaitable[None]]] = [
 async def test_a_caller_sees_the_same(
     scenario: Callable[[Scenario], Awaitable[None]], environment: Environment
 ) -> None:
-    names = await install_crds(environment.config, [DEFINITION])
+    names = await install_crds(environment.config, [DEFINITION], timeout=60)
     assert names
     fake = Scenario(ClientBuilder().with_crds(DEFINITION).build())
     await scenario(fake)
