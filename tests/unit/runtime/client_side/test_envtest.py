@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from bobrapet.runtime.client.fake import ClientBuilder
 from bobrapet.runtime.client.namespaced_client import NamespacedClient
 from bobrapet.runtime.client.object import ObjectKey, PartialObjectMetadata, Unstructured
 from bobrapet.runtime.client.patch import merge_from, strategic_merge_from
+from bobrapet.runtime.clock import settle
 from bobrapet.runtime.envtest import (
     Environment,
     EnvironmentFailed,
@@ -54,6 +56,9 @@ from tests.unit.runtime.client_side.stub import json
 
 KEY = ObjectKey("default", "c")
 
+PATIENCE = 100.0
+"""Seconds after which a test gives up; nothing is judged by time."""
+
 
 # Without a control plane
 
@@ -70,12 +75,12 @@ def test_a_program_that_ends_at_once_shows_its_last_words(tmp_path: Path) -> Non
     program = Program("broken", [str(script)], tmp_path / "log")
     program.start()
     with pytest.raises(EnvironmentFailed, match=r"(?s)exit code 3.*unknown flag"):
-        program.wait_ready([_never()], time.monotonic() + 10)
+        program.wait_ready([_never()], time.monotonic() + PATIENCE)
     program.stop(1)
 
 
 def test_a_program_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
-    program = Program("sleeper", ["/bin/sleep", "60"], tmp_path / "log")
+    program = Program("sleeper", ["/bin/sleep", "3600"], tmp_path / "log")
     program.start()
     with pytest.raises(EnvironmentFailed, match=r"not ready in time \(http://127.0.0.1:1/\)"):
         program.wait_ready([_never()], time.monotonic() + 0.1)
@@ -89,7 +94,7 @@ def test_a_program_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> 
         "stubborn", ["/bin/sh", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"], tmp_path / "log"
     )
     program.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not ready.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     program.stop(0.1)
@@ -100,7 +105,7 @@ def test_an_environment_that_fails_to_start_leaves_nothing(tmp_path: Path) -> No
     for name in ("etcd", "kube-apiserver"):
         (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
         (tmp_path / name).chmod(0o700)
-    environment = Environment(Options(assets=str(tmp_path), start_timeout=5))
+    environment = Environment(Options(assets=str(tmp_path), start_timeout=PATIENCE))
     with pytest.raises(EnvironmentFailed, match="etcd ended with exit code 1 before it was ready"):
         environment.start()
     with pytest.raises(EnvironmentFailed, match=r"call start\(\) first"):
@@ -114,15 +119,16 @@ def test_ports_are_not_taken_twice() -> None:
         assert len(set(ports)) == 40
 
 
-def test_ports_taken_by_another_process_are_left_alone(tmp_path: Path) -> None:
+def test_a_port_that_another_process_holds_is_given_to_nobody_but_its_server() -> None:
     program = "from bobrapet.runtime.envtest.ports import PortLease; l = PortLease(); print(l.take()); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         theirs = int(other.stdout.readline())
-        with PortLease() as lease:
-            assert theirs not in [lease.take() for _ in range(50)]
+        with pytest.raises(OSError, match="already in use"), socket.socket() as taken:
+            taken.bind(("127.0.0.1", theirs))
+        socket.create_server(("127.0.0.1", theirs)).close()  # for whom it is held
         other.communicate("\n")
 
 
@@ -140,19 +146,26 @@ def test_definitions_and_webhooks_are_found_in_folders(tmp_path: Path) -> None:
 async def test_waiting_sees_each_change_and_gives_up_with_the_last_state() -> None:
     client = ClientBuilder().build()
 
-    async def work() -> None:
-        stored = await client.create(config_map(step="1"))
-        stored.object["data"]["step"] = "2"
-        stored = await client.update(stored)
-        await asyncio.sleep(0)
-        await client.delete(stored)
-
     def at_two(obj: Unstructured) -> None:
         assert obj.object["data"]["step"] == "2"
 
-    waiting = asyncio.create_task(eventually(client, ConfigMap, KEY, lambda obj: obj.object["data"]["step"]))
-    gone = asyncio.create_task(eventually_gone(client, ConfigMap, KEY))
-    await asyncio.gather(work(), waiting, gone)
+    there = asyncio.create_task(eventually(client, ConfigMap, KEY, lambda obj: True, timeout=PATIENCE))
+    waiting = asyncio.create_task(
+        eventually(client, ConfigMap, KEY, lambda obj: obj.object["data"]["step"] == "2", timeout=PATIENCE)
+    )
+    await settle()
+    assert not there.done()
+    stored = await client.create(config_map(step="1"))
+    assert (await there).object["data"] == {"step": "1"}
+    gone = asyncio.create_task(eventually_gone(client, ConfigMap, KEY, timeout=PATIENCE))
+    await settle()
+    assert not waiting.done()
+    stored.object["data"]["step"] = "2"
+    stored = await client.update(stored)
+    assert (await waiting).object["data"] == {"step": "2"}
+    assert not gone.done()
+    await client.delete(stored)
+    await gone
     with pytest.raises(NeverHappened, match="it does not exist"):
         await eventually(client, ConfigMap, KEY, at_two, timeout=0.05)
     await client.create(config_map(step="1"))
@@ -211,29 +224,36 @@ async def test_a_list_of_many_pages_is_whole(client: NamespacedClient) -> None:
 @real
 async def test_definitions_are_served_when_installed_and_gone_when_removed(environment: Environment) -> None:
     definition = _renamed("gadgets", "Gadget")
-    names = await install_crds(environment.config, [definition])
+    names = await install_crds(environment.config, [definition], timeout=PATIENCE)
     gadget = Unstructured.of("test.example.com/v1", "Gadget")
     async with new(environment.config) as client:
         stored = await client.create(gadget({"metadata": {"name": "g", "namespace": "default"}, "spec": {"size": 1}}))
         stored.set("spec", "size", value=-1)
         with pytest.raises(Invalid, match="greater than or equal to 0"):
             await client.update(stored)
-        assert await install_crds(environment.config, [definition]) == names, "installing twice is no error"
-    await uninstall_crds(environment.config, names)
-    async with new(environment.config) as client:
+        again = await install_crds(environment.config, [definition], timeout=PATIENCE)
+        assert again == names, "installing twice is no error"
+    await uninstall_crds(environment.config, names, timeout=PATIENCE)
+    async with new(environment.config) as client, asyncio.timeout(PATIENCE):
         with pytest.raises(NotFound):
-            await client.rest.request("GET", "/apis/test.example.com/v1/gadgets")
+            while True:  # the API server itself learns a moment later that a definition is gone
+                await client.rest.request("GET", "/apis/test.example.com/v1/gadgets")
+                await asyncio.sleep(0.05)
 
 
 @real
 async def test_a_definition_that_clashes_says_why(environment: Environment) -> None:
-    first = await install_crds(environment.config, [_renamed("clashes", "Clash")])
+    first = await install_crds(environment.config, [_renamed("clashes", "Clash")], timeout=PATIENCE)
     clash = _renamed("others", "Clash")
+    refusal = ""
     try:
-        with pytest.raises(DefinitionNotEstablished, match="Clash"):
-            await install_crds(environment.config, [clash], timeout=2)
+        async with asyncio.timeout(PATIENCE):
+            while "Clash" not in refusal:  # until the API server has looked at it
+                with pytest.raises(DefinitionNotEstablished) as raised:
+                    await install_crds(environment.config, [clash], timeout=1)
+                refusal = str(raised.value)
     finally:
-        await uninstall_crds(environment.config, [*first, clash["metadata"]["name"]])
+        await uninstall_crds(environment.config, [*first, clash["metadata"]["name"]], timeout=PATIENCE)
 
 
 @real
@@ -261,11 +281,11 @@ async def test_the_kubeconfig_leads_to_the_same_server(environment: Environment,
 async def test_the_controllers_run(client: NamespacedClient) -> None:
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "x"}]}}
     job = await client.create(Job({"metadata": {"name": "j"}, "spec": {"template": template}}))
-    await eventually(client, Job, ObjectKey.of(job), lambda obj: obj.get("status", "active") == 1, timeout=60)
+    await eventually(client, Job, ObjectKey.of(job), lambda obj: obj.get("status", "active") == 1, timeout=PATIENCE)
     pods = await client.list(Pod, namespace=job.metadata.namespace)
     assert [pod.metadata.owner_references[0].uid for pod in pods] == [job.metadata.uid]
     await client.delete(job, propagation_policy="Background")
-    await eventually_gone(client, Pod, ObjectKey.of(pods[0]), timeout=60)
+    await eventually_gone(client, Pod, ObjectKey.of(pods[0]), timeout=PATIENCE)
 
 
 @real
@@ -296,7 +316,7 @@ async def test_a_webhook_in_the_test_process_is_called(environment: Environment,
         serving = LocalServing.prepare(tmp_path / "certs", ports)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(serving.cert_dir / "tls.crt", serving.cert_dir / "tls.key")
-        runner = web.AppRunner(application)
+        runner = web.AppRunner(application, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, serving.host, serving.port, ssl_context=context).start()
         installed = await install_webhooks(environment.config, serving, [configuration])
@@ -322,12 +342,12 @@ async def _refusal(client: ApiClient) -> str:
 
 @real
 async def test_an_environment_of_its_own_survives_what_tests_do_to_it(assets: str) -> None:
-    environment = Environment(Options(assets=assets, controllers=False))
+    environment = Environment(Options(assets=assets, controllers=False, start_timeout=PATIENCE))
     config = await asyncio.to_thread(environment.start)
     folder = environment._folder
     assert folder is not None
     try:
-        async with new(config.copy(timeout=1.0)) as client:
+        async with new(config) as client, new(config.copy(timeout=0.5)) as impatient:
             stored = await client.create(config_map(a="1"))
             for value in ("2", "3"):
                 stored.object["data"]["a"] = value
@@ -335,7 +355,7 @@ async def test_an_environment_of_its_own_survives_what_tests_do_to_it(assets: st
             first = str(int(stored.metadata.resource_version) - 2)
             environment.pause_api_server()
             with pytest.raises(RequestTimeout):
-                await client.get(ConfigMap, KEY)
+                await impatient.get(ConfigMap, KEY)
             environment.resume_api_server()
             assert (await client.get(ConfigMap, KEY)).object["data"] == {"a": "3"}
             await asyncio.to_thread(environment.compact)

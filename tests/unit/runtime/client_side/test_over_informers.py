@@ -9,7 +9,7 @@ import pytest
 from bobrapet.runtime.client.apiutil import StaticRESTMapper
 from bobrapet.runtime.client.fake import ClientBuilder
 from bobrapet.runtime.client.object import ObjectKey
-from bobrapet.runtime.clock import settle
+from bobrapet.runtime.clock import FakeClock, settle
 from bobrapet.runtime.cluster import Options, new
 from bobrapet.runtime.errors import NotFound
 from tests.unit.runtime.client_side.models import Widget, config_map, widget
@@ -18,7 +18,7 @@ KEY = ObjectKey("default", "w")
 
 
 @pytest.mark.spec("runtime-86")
-async def test_reads_come_from_informers_and_writes_go_to_the_server() -> None:
+async def test_reads_come_from_informers_and_writes_go_to_the_server(clock: FakeClock) -> None:
     fake = ClientBuilder().with_types(Widget).with_objects(widget("seeded", size=1), config_map()).build()
     options = Options(
         rest=fake.server,
@@ -26,7 +26,7 @@ async def test_reads_come_from_informers_and_writes_go_to_the_server() -> None:
         mapper_provider=lambda _: StaticRESTMapper.from_classes(Widget),
         read_your_writes=True,
     )
-    cluster = await new(None, options)
+    cluster = await new(None, options, clock=clock)  # no read gives up waiting for our own write
     running = asyncio.create_task(cluster.start())
     await settle()
     try:
@@ -67,21 +67,25 @@ async def test_reads_come_from_informers_and_writes_go_to_the_server() -> None:
         await cluster.close()
 
 
-async def test_informers_resume_after_the_server_ended_their_watches_and_forgot_its_history() -> None:
+async def test_informers_resume_after_the_server_ended_their_watches_and_forgot_its_history(clock: FakeClock) -> None:
     fake = ClientBuilder().with_types(Widget).with_objects(widget("seeded")).build()
-    cluster = await new(None, Options(rest=fake.server, scheme=fake.scheme, read_your_writes=True))
+    options = Options(rest=fake.server, scheme=fake.scheme, read_your_writes=True)
+    cluster = await new(None, options, clock=clock)
     running = asyncio.create_task(cluster.start())
     await settle()
     try:
-        async with asyncio.timeout(60):
-            await cluster.client.list(Widget)
-            fake.tracker.end_watches()
-            await fake.create(widget("meanwhile"))
-            fake.tracker.compact()
-            fake.tracker.end_watches()
-            await cluster.client.create(widget())
-            assert (await cluster.client.get(Widget, KEY)).metadata.name == "w"
-            assert {obj.metadata.name for obj in await cluster.client.list(Widget)} == {"seeded", "meanwhile", "w"}
+        await cluster.client.list(Widget)
+        fake.tracker.end_watches()
+        await fake.create(widget("meanwhile"))
+        fake.tracker.compact()
+        fake.tracker.end_watches()
+        await cluster.client.create(widget())
+        # The informer pauses for 1.6 seconds at most, and the read waits for two.
+        reading = asyncio.create_task(cluster.client.get(Widget, KEY))
+        await clock.advance(1.9)
+        assert reading.done()
+        assert (await reading).metadata.name == "w"
+        assert {obj.metadata.name for obj in await cluster.client.list(Widget)} == {"seeded", "meanwhile", "w"}
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
