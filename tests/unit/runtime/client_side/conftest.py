@@ -57,9 +57,11 @@ def environment(assets: str) -> Iterator[Environment]:
 async def _left_open(before: set[str]) -> set[str]:
     """The sockets that do not close. One that closes waits for its peer to answer the TLS goodbye."""
     deadline = time.monotonic() + 60
-    while (left := _sockets() - before) and time.monotonic() < deadline:
+    while True:
+        left = _sockets() - before
+        if not left or time.monotonic() > deadline:
+            return left
         await asyncio.sleep(0.01)
-    return left
 
 
 def _sockets() -> set[str]:

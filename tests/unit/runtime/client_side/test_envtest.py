@@ -234,11 +234,17 @@ async def test_definitions_are_served_when_installed_and_gone_when_removed(envir
         again = await install_crds(environment.config, [definition], timeout=PATIENCE)
         assert again == names, "installing twice is no error"
     await uninstall_crds(environment.config, names, timeout=PATIENCE)
-    async with new(environment.config) as client, asyncio.timeout(PATIENCE):
+    async with new(environment.config) as client:
         with pytest.raises(NotFound):
-            while True:  # the API server itself learns a moment later that a definition is gone
-                await client.rest.request("GET", "/apis/test.example.com/v1/gadgets")
-                await asyncio.sleep(0.05)
+            await _read_while_served(client, "/apis/test.example.com/v1/gadgets")
+
+
+async def _read_while_served(client: ApiClient, path: str) -> None:
+    """The API server itself learns a moment later that a definition is gone."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await client.rest.request("GET", path)
+            await asyncio.sleep(0.05)
 
 
 @real
