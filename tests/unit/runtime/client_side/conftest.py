@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -65,24 +64,12 @@ async def _left_open(before: set[str]) -> set[str]:
 
 
 def _sockets() -> set[str]:
-    """The sockets of this process, without those that only hold a port for a program of the control plane."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
-            if target.startswith("socket:") and not _is_reservation(int(name)):
-                found.add(target)
         except OSError:
             continue
+        if target.startswith("socket:"):
+            found.add(target)
     return found
-
-
-def _is_reservation(descriptor: int) -> bool:
-    with socket.socket(fileno=os.dup(descriptor)) as found:
-        if found.family != socket.AF_INET or found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return False
-        try:
-            found.getpeername()
-        except OSError:
-            return bool(found.getsockname()[1])
-        return False

@@ -175,7 +175,7 @@ async def test_a_compaction_while_nobody_watched_leads_to_a_new_list(
 
 
 LEASE, STEP = 120, 30
-"""Seconds that a lease lasts, and that pass for all candidates at once. They are virtual: a busy machine wastes none."""
+"""Seconds that a lease lasts, and that pass for all candidates at once: virtual, so a busy machine wastes none."""
 
 CANDIDATE = """
 import asyncio, os, signal, sys
