@@ -28,8 +28,9 @@ from tests.unit.admission.world import World
 from tests.unit.validation.builders import engram, scene, story, template
 from tests.unit.validation.test_api_objects import VALID
 
-SECONDS = 2.0
-"""What one example may take of this process, on a machine that does other things as well."""
+SECONDS = 10.0
+"""What one example may take of this process. They take milliseconds, and the first one half a second to import what it
+needs; what grows with the powers of its input takes far more."""
 
 
 @contextmanager

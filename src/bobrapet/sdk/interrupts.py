@@ -26,7 +26,7 @@ class Interrupts:
         """Told of every interruption just before it is delivered."""
 
     def __enter__(self) -> Interrupts:
-        self._handlers = [_raise]
+        self._handlers = [raised]
         return self
 
     def __exit__(
@@ -95,5 +95,6 @@ class ProcessInterrupts(Interrupts):
             self.deliver(Cancelled("cancelled: the process was asked to stop (SIGTERM)"))
 
 
-def _raise(error: Interrupted) -> None:
+def raised(error: Interrupted) -> None:
+    """Interrupts where the program stands."""
     raise error

@@ -22,7 +22,7 @@ from bobrapet.sdk.errors import (
     InputInvalid,
     Interrupted,
 )
-from bobrapet.sdk.interrupts import Interrupts, ProcessInterrupts
+from bobrapet.sdk.interrupts import Interrupts, ProcessInterrupts, raised
 from bobrapet.sdk.link import Link
 from bobrapet.sdk.log import Log, adopt_standard_logging
 from bobrapet.sdk.object_refs import resolve_object_refs
@@ -136,7 +136,7 @@ class _Step:
                 arguments[signature.input] = decode(inputs, signature.input_type, what="input", fault=InputInvalid)
                 del inputs
             if self._component.is_async:
-                result = _run_coroutine(self._component.function(**arguments), interrupts)
+                result = _run_coroutine(lambda: self._component.function(**arguments), interrupts)
             else:
                 result = self._component.function(**arguments)
             arguments.clear()  # what came in may be large, and makes room for what goes out
@@ -180,33 +180,40 @@ def _diagnosis(error: Exception, structured: Mapping[str, Any]) -> dict[str, Any
     return fields | {"traceback": "".join(traceback.format_exception(error))}
 
 
-def _run_coroutine(coroutine: Coroutine[Any, Any, Any], interrupts: Interrupts) -> Any:
-    import asyncio  # a synchronous component does not pay for it
-
+def _run_coroutine(begin: Callable[[], Coroutine[Any, Any, Any]], interrupts: Interrupts) -> Any:
     interruption: list[Interrupted] = []
+    early: list[Interrupted] = []
+    heard: Callable[[Interrupted], object] = early.append  # a loop that is only half made is not torn apart
 
     async def main() -> Any:
+        nonlocal heard
         loop = asyncio.get_running_loop()
-        task = loop.create_task(coroutine)
+        task = loop.create_task(begin())
 
         def interrupt(error: Interrupted) -> None:
             interruption.append(error)
             task.cancel()
 
-        with interrupts.delivered_to(lambda error: loop.call_soon_threadsafe(interrupt, error)):
-            return await task
+        def to_the_loop(error: Interrupted) -> None:
+            loop.call_soon_threadsafe(interrupt, error)
 
-    body = main()
-    try:
-        return asyncio.run(body)
-    except asyncio.CancelledError:
-        if interruption:
-            raise interruption[0] from None
-        raise
-    finally:
-        # An interruption may come before they were begun.
-        body.close()
-        coroutine.close()
+        heard = to_the_loop
+        if early:
+            interrupt(early[0])
+        try:
+            return await task
+        finally:
+            heard = raised
+
+    with interrupts.delivered_to(lambda error: heard(error)):
+        import asyncio  # a synchronous component does not pay for it
+
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            if interruption:
+                raise interruption[0] from None
+            raise
 
 
 def _connector(environment: Environment, environ: Mapping[str, str]) -> Connect:

@@ -17,6 +17,9 @@ from bobrapet.runtime.envtest import Environment, Options
 from tests.behaviour.cluster import Cluster
 from tests.unit.manifests.rendered import MANIFESTS, ROOT, Object, chart, kustomize, objects, tool
 
+pytestmark = pytest.mark.xdist_group("manifests on a real server")
+"""One server serves them all, in their order: the last one takes the webhooks away."""
+
 # Kinds of others that the optional parts use; their own CRDs are not in any package that is at hand here.
 FOREIGN = {
     "cert-manager.io": {"Certificate": "certificates", "ClusterIssuer": "clusterissuers"},

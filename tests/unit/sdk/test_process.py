@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bobrapet.sdk import engram
+from bobrapet.sdk import Cancelled, engram
 from bobrapet.sdk.credentials import find_credentials
+from bobrapet.sdk.interrupts import Handler, Interrupts
 from bobrapet.sdk.memory_api import MemoryApi
 from bobrapet.sdk.process import EXIT_NOT_A_STEP, run_step
 from tests.unit.sdk import component
@@ -93,6 +97,22 @@ def test_sigterm_cancels_and_another_attempt_makes_sense(api: ApiServer, tmp_pat
     step = Step(api, tmp_path, "stop-myself", **kind)
     assert (step.code, step.status["phase"], step.status["exitClass"]) == (143, "Failed", "retry")
     assert step.status["error"]["code"] == "CANCELED"
+
+
+def test_an_interruption_before_a_coroutine_has_begun_ends_it_and_nothing_else_is_said() -> None:
+    class Early(Interrupts):
+        @contextmanager
+        def delivered_to(self, handler: Handler) -> Iterator[None]:
+            with super().delivered_to(handler):
+                self.deliver(Cancelled("before there is a loop"))
+                yield
+
+    api, work = MemoryApi(), step_environ(BUBU_TRIGGER_DATA='{"do": "hang"}')
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run_step(component.async_work, work, connect=lambda: api, interrupts=lambda _: Early()) == 143
+        gc.collect()
+    assert api.step_run["status"]["error"]["code"] == "CANCELED"
 
 
 def test_a_component_that_does_not_end_in_time_is_reported_all_the_same(api: ApiServer, tmp_path: Path) -> None:
