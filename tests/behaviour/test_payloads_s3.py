@@ -32,7 +32,7 @@ def secret(namespace: str) -> Object:
     }
 
 
-def exchanging(server: FaultyS3, namespace: str, *, timeout: int = 60, retries: int = 3, **spec: Any) -> Object:
+def exchanging(server: FaultyS3, namespace: str, *, timeout: int = 60, retries: int = 8, **spec: Any) -> Object:
     """A Story whose second step reads what the first one stores, on a condition that the operator reads too."""
     storage = {
         "timeoutSeconds": timeout,
