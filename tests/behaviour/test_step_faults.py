@@ -78,7 +78,7 @@ def test_a_process_that_is_killed_after_it_reported_success_has_succeeded(
     start("told_then_hangs")
     done = ended(world, namespace)["status"]
     assert (done["phase"], done["output"], done.get("retries", 0)) == ("Succeeded", {"v": "said"}, 0)
-    os.kill(first_process(calls), signal.SIGKILL)  # which may have left its id after the operator took its word
+    os.kill(first_process(calls), signal.SIGKILL)
     world.cluster.wait("Job", namespace, "r-a", lambda job: "Failed" in str(job.get("status", {})))
     # The operator has been told of that Job when it knows the end of one that was made later.
     world.cluster.apply(story("later", namespace, step("a", "silent")), storyrun("later", namespace, "later"))
