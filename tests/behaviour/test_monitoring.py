@@ -30,6 +30,7 @@ from tests.unit.manifests.rendered import ROOT, tool
 
 RULES = ROOT / "manifests/chart/bobrapet/files/monitoring/rules.yaml"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1"
+on_one_control_plane = pytest.mark.xdist_group("monitoring")
 MINUTES = 10
 """Between the two looks, as the rules are told."""
 
@@ -166,6 +167,7 @@ def test_promtool_finds_no_fault_in_the_rules() -> None:
     assert "SUCCESS" in promtool("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
 
 
+@on_one_control_plane
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["operator", "runs"])
 def test_every_query_of_a_dashboard_returns_data(name: str, scraped: tuple[str, str], tmp_path: Path) -> None:
@@ -181,6 +183,7 @@ def test_every_query_of_a_dashboard_returns_data(name: str, scraped: tuple[str, 
     _judge(tmp_path, tests, scraped)
 
 
+@on_one_control_plane
 @pytest.mark.real
 def test_every_recording_rule_records_and_no_alert_fires_in_a_healthy_system(
     scraped: tuple[str, str], tmp_path: Path
