@@ -56,6 +56,14 @@ class Endpoints:
         self._options = options
         self._servers: list[Any] = []
         self._metrics_server: Any = None
+        self._lag: Any = None
+        try:
+            self._bind(manager, options)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, manager: ControllerManager, options: Options) -> None:
         if options.health_probe_bind_address not in OFF:
             probes = Probes(
                 options.health_probe_bind_address, options.liveness_endpoint_name, options.readiness_endpoint_name
@@ -78,18 +86,19 @@ class Endpoints:
 
             self._servers.append(debug_server(options.pprof_bind_address))
         if self._servers:
-            self._watch_the_loop(manager)
+            from bobrapet.runtime.metrics.looplag import LoopLag
+
+            self._lag = LoopLag(manager.clock)
+            self.healthz.checks["event-loop"] = self._lag.check
 
     def servers(self) -> list[Any]:
         """What the manager shall run."""
-        return self._servers
+        return self._servers if self._lag is None else [*self._servers, self._lag]
 
-    def _watch_the_loop(self, manager: ControllerManager) -> None:
-        from bobrapet.runtime.metrics.looplag import LoopLag
-
-        lag = LoopLag(manager.clock)
-        self._servers.append(lag)
-        self.healthz.checks["event-loop"] = lag.check
+    def close(self) -> None:
+        """Gives the ports back, also of what never ran. May be repeated."""
+        for server in self._servers:
+            server.close()
 
     def add_metrics_handler(self, path: str, handler: Any) -> None:
         if path == "/metrics":

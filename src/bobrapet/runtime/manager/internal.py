@@ -64,13 +64,18 @@ class ControllerManager:
         try:
             await self._prepare_parts(options)
         except BaseException:
-            await self._cluster.close()
+            await self._close()
             raise
 
     async def discard(self) -> None:
         """Gives back what a manager holds that will never be started."""
         if self._election is not None:
             await self._election.stop(None)
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._endpoints is not None:
+            self._endpoints.close()
         await self._cluster.close()
 
     async def _prepare_parts(self, options: Options) -> None:
@@ -283,7 +288,10 @@ class ControllerManager:
                 await self._election.stop(deadline)
         late += [f"warmup: {name}" for name in await warmup]
         await self._cluster.recorders.stop(deadline)
-        await self._cluster.close()
+        if late:  # whoever still runs holds its socket
+            await self._cluster.close()
+        else:
+            await self._close()
         if late and timeout != 0:
             error = GracefulShutdownTimeout(f"not stopped within {timeout:g} s: {', '.join(late)}")
             if self._failure is None:

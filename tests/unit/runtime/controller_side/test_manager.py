@@ -21,8 +21,10 @@ from bobrapet.runtime.client.object import ObjectKey, Unstructured
 from bobrapet.runtime.clock import REAL_CLOCK, Clock, FakeClock, settle
 from bobrapet.runtime.controller.controller import Options as ControllerOptions
 from bobrapet.runtime.controller.name import forget_names
+from bobrapet.runtime.envtest import PortLease
 from bobrapet.runtime.errors import ConnectionFailed
 from bobrapet.runtime.healthz import Handler
+from bobrapet.runtime.internal.httpserver.server import listen
 from bobrapet.runtime.leaderelection.fake import FakeLease, FakeLock
 from bobrapet.runtime.leaderelection.resourcelock.leaselock import Lease
 from bobrapet.runtime.manager import (
@@ -466,3 +468,49 @@ async def test_nothing_runs_on_after_a_manager_with_everything_in_it(clock: Fake
         assert len(asyncio.all_tasks() - before) > 10
     assert asyncio.all_tasks() == before
     assert len(await client.list(Event)) == 1
+
+
+SERVING: dict[str, Any] = {
+    "health_probe_bind_address": "127.0.0.1:0",
+    "metrics": MetricsOptions(bind_address="127.0.0.1:0"),
+    "pprof_bind_address": "127.0.0.1:0",
+}
+
+
+def ports_of(mgr: ControllerManager) -> list[int]:
+    endpoints: Any = mgr._endpoints
+    return [server.port for server in endpoints.servers() if hasattr(server, "port")]
+
+
+def take(ports: list[int]) -> None:
+    """Raises `OSError` when somebody still listens on one of them."""
+    for port in ports:
+        listen(f"127.0.0.1:{port}").close()
+
+
+async def test_a_manager_that_is_discarded_gives_its_ports_back() -> None:
+    mgr = await new(**SERVING)
+    ports = ports_of(mgr)
+    with pytest.raises(OSError, match="in use"):
+        take(ports[:1])
+    await mgr.discard()
+    assert len(ports) == 3
+    take(ports)
+
+
+async def test_a_manager_that_is_stopped_before_its_servers_had_a_turn_gives_its_ports_back(clock: FakeClock) -> None:
+    mgr = await new(clock=clock, **SERVING)
+    ports = ports_of(mgr)
+    mgr.request_stop()
+    await mgr.start()
+    take(ports)
+
+
+async def test_a_manager_that_finds_a_port_taken_gives_the_others_back() -> None:
+    with listen("127.0.0.1:0") as theirs, PortLease() as lease:
+        ours = lease.take()
+        taken = f"127.0.0.1:{theirs.getsockname()[1]}"
+        with pytest.raises(OSError, match="in use") as raised:
+            await new(**SERVING | {"health_probe_bind_address": f"127.0.0.1:{ours}", "pprof_bind_address": taken})
+        take([ours])
+        assert raised.value.__traceback__ is not None  # which would keep alive what is not closed

@@ -114,6 +114,10 @@ class Server:
                 await asyncio.wait([watching])
             await stop(site)
 
+    def close(self) -> None:
+        """Gives the port back; what stops before its first turn never comes to the end of `start`."""
+        self._listener.close()
+
     async def _metrics(self, request: web.Request) -> web.Response:
         now = self._clock.monotonic()
         if self._rendered is None or now - self._rendered[0] > CACHE_TEXT:
