@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from bobrapet.runtime.client.fake import ClientBuilder
 from bobrapet.runtime.client.object import ObjectKey
 from bobrapet.runtime.log import log
 from bobrapet.runtime.reconcile import Request
+from tests.unit.logs import restored
 
 KEY = ObjectKey("bobrapet-system", "bobrapet-operator-config")
 
@@ -60,12 +60,9 @@ class Lines:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    root, ours = logging.getLogger(), logging.getLogger("bobrapet")
-    before = [*root.handlers], root.level, ours.level, log._state.level, log._state.emit
-    stream = io.StringIO()
-    log.setup(level=log.INFO, encoder="json", stream=stream)
-    yield Lines(stream)
-    root.handlers[:], root.level, ours.level, log._state.level, log._state.emit = before
+    with restored() as stream:
+        log.setup(level=log.INFO, encoder="json", stream=stream)
+        yield Lines(stream)
 
 
 async def test_a_key_that_goes_has_its_default_again() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from bobrapet.config.operator import parse
 from bobrapet.reconcilers.stepoutputs import MAX_KEYS
 from bobrapet.runtime.log import log
+from tests.unit.logs import restored
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
 from tests.unit.reconcilers.world import World
 
@@ -23,13 +22,9 @@ OUTPUT = {"token": SECRET, "rows": [1, 2, 3]}
 
 @contextmanager
 def lines_of(found: list[dict[str, Any]]) -> Iterator[None]:
-    written, before, handlers = StringIO(), dict(vars(log._state)), [*logging.getLogger().handlers]
-    log.setup(stream=written)
-    try:
+    with restored() as written:
+        log.setup(stream=written)
         yield
-    finally:
-        vars(log._state).update(before)
-        logging.getLogger().handlers[:] = handlers
     assert SECRET not in written.getvalue()
     found += [line for line in map(json.loads, written.getvalue().splitlines()) if line["msg"] == "step output"]
 

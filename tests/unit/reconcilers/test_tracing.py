@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 import threading
 from collections.abc import AsyncIterator
 from concurrent import futures
-from io import StringIO
 from typing import Any
 
 import grpc
@@ -28,6 +26,7 @@ from bobrapet.reconcilers.builtin import Job
 from bobrapet.reconcilers.tracing import Tracer, TracingUnavailable
 from bobrapet.runtime.log import log
 from bobrapet.runtime.reconcile import Func, Request, Result
+from tests.unit.logs import restored
 from tests.unit.reconcilers.objects import NAMESPACE, engram, step, story, storyrun, template
 from tests.unit.reconcilers.world import World
 
@@ -101,7 +100,7 @@ async def test_switched_off_there_is_no_span_and_no_variable(data: dict[str, str
 
 
 async def test_log_lines_of_a_traced_reconcile_carry_its_ids() -> None:
-    exporter, lines = InMemorySpanExporter(), StringIO()
+    exporter = InMemorySpanExporter()
     provider = tracing.make_provider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = Tracer(lambda: ON, provider=lambda: provider)
@@ -110,13 +109,9 @@ async def test_log_lines_of_a_traced_reconcile_carry_its_ids() -> None:
         log.get_logger("x").info("inside")
         return Result(requeue_after=2)
 
-    before, handlers = dict(vars(log._state)), [*logging.getLogger().handlers]
-    log.setup(stream=lines)
-    try:
+    with restored() as lines:
+        log.setup(stream=lines)
         await tracer.traced("storyrun", Func(reconcile)).reconcile(Request("n", "r"))
-    finally:
-        vars(log._state).update(before)
-        logging.getLogger().handlers[:] = handlers
     (span,) = exporter.get_finished_spans()
     assert span.context is not None
     assert span.name == "StoryRunReconciler.Reconcile"

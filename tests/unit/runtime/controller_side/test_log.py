@@ -11,15 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from bobrapet.runtime.log import log as logs
+from tests.unit.logs import restored
 
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     """Where lines go; afterwards everything is as it was."""
-    root, ours = logging.getLogger(), logging.getLogger("bobrapet")
-    before = [*root.handlers], root.level, ours.level, logs._state.level, logs._state.emit
-    yield io.StringIO()
-    root.handlers[:], root.level, ours.level, logs._state.level, logs._state.emit = before
+    with restored() as lines:
+        yield lines
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
