@@ -54,6 +54,7 @@ async def _answer(probes: Probes, stack: AsyncExitStack) -> None:
     if probes.address in OFF:
         return
     server = probes.server(Handler("healthz"), Handler("readyz", {"api-server": _not_ready}))
+    stack.callback(server.close)
     tasks = TaskSet()
     stack.push_async_callback(tasks.stop)
     tasks.spawn(server.start(), name=str(server))

@@ -73,8 +73,8 @@ class ControllerManager:
             await self._election.stop(None)
         await self._close()
 
-    async def _close(self) -> None:
-        if self._endpoints is not None:
+    async def _close(self, *, ports: bool = True) -> None:
+        if ports and self._endpoints is not None:
             self._endpoints.close()
         await self._cluster.close()
 
@@ -288,10 +288,7 @@ class ControllerManager:
                 await self._election.stop(deadline)
         late += [f"warmup: {name}" for name in await warmup]
         await self._cluster.recorders.stop(deadline)
-        if late:  # whoever still runs holds its socket
-            await self._cluster.close()
-        else:
-            await self._close()
+        await self._close(ports=not late)  # whoever still runs holds its socket
         if late and timeout != 0:
             error = GracefulShutdownTimeout(f"not stopped within {timeout:g} s: {', '.join(late)}")
             if self._failure is None:

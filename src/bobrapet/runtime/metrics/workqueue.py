@@ -63,7 +63,7 @@ class WorkqueueCollector(Collector):
         )
         for queue in queues:
             labels = (queue.name, queue.name)
-            for priority, value in [*queue.depth.items()]:  # a scrape runs in a thread of its own
+            for priority, value in queue.depth.items():
                 depth.add_metric((*labels, priority), value)
             adds.add_metric(labels, queue.adds)
             _add(waiting, labels, queue.queue_duration)

@@ -39,7 +39,7 @@ class Histogram:
 
 
 class QueueMetrics:
-    """The numbers of one queue. The queue calls the verbs; the properties are for readers."""
+    """The numbers of one queue. The queue calls the verbs; the properties are for readers, in whatever thread."""
 
     def __init__(self, name: str, monotonic: Callable[[], float], *, by_priority: bool = False) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class QueueMetrics:
         self.retries = 0
         self.queue_duration = Histogram()
         self.work_duration = Histogram()
-        self.depth: dict[str, int] = {} if by_priority else {"": 0}
+        self._depth: dict[str, int] = {} if by_priority else {"": 0}
         self._monotonic = monotonic
         self._labels: dict[int, str] = {}
         self._by_priority = by_priority
@@ -59,18 +59,18 @@ class QueueMetrics:
         self.adds += 1
         self._ready_at.setdefault(item, self._monotonic())
         label = self._label(priority)
-        self.depth[label] = self.depth.get(label, 0) + 1
+        self._depth[label] = self._depth.get(label, 0) + 1
 
     def moved(self, old: int, new: int) -> None:
         """A ready item changed its priority."""
-        self.depth[self._label(old)] -= 1
+        self._depth[self._label(old)] -= 1
         label = self._label(new)
-        self.depth[label] = self.depth.get(label, 0) + 1
+        self._depth[label] = self._depth.get(label, 0) + 1
 
     def taken(self, item: Hashable, priority: int = 0) -> None:
         """A worker got the item."""
         now = self._monotonic()
-        self.depth[self._label(priority)] -= 1
+        self._depth[self._label(priority)] -= 1
         self._started_at[item] = now
         ready_at = self._ready_at.pop(item, None)
         if ready_at is not None:
@@ -86,16 +86,24 @@ class QueueMetrics:
         """An item was added with a delay."""
         self.retries += 1
 
+    # A scrape runs in a thread of its own while the queue goes on: what is gone through is copied first, in one step.
+
+    @property
+    def depth(self) -> dict[str, int]:
+        """Items that wait, by priority."""
+        return self._depth.copy()
+
     @property
     def unfinished(self) -> float:
         """Seconds that the items now being worked on have taken so far, together."""
         now = self._monotonic()
-        return sum(now - started_at for started_at in self._started_at.values())
+        return sum(now - started_at for started_at in [*self._started_at.values()])
 
     @property
     def longest_running(self) -> float:
         """Seconds since the oldest of the items now being worked on was taken."""
-        return self._monotonic() - min(self._started_at.values()) if self._started_at else 0.0
+        started = [*self._started_at.values()]
+        return self._monotonic() - min(started) if started else 0.0
 
     def _label(self, priority: int) -> str:
         if not self._by_priority:

@@ -183,6 +183,25 @@ def test_queues_are_shown_as_they_are_when_somebody_looks(clock: FakeClock) -> N
     assert registry.get_sample_value("workqueue_work_duration_seconds_count", labels) == 0
 
 
+def test_a_queue_may_go_on_while_its_numbers_are_read() -> None:
+    now = 0.0
+    metrics = QueueMetrics("q", lambda: now)
+    for item in "ab":
+        metrics.ready(item)
+        metrics.taken(item)
+
+    class Meanwhile(float):
+        """A moment that a scrape, in its thread, is just computing with."""
+
+        def __sub__(self, other: float) -> float:
+            metrics.taken(object())
+            return float(self) - other
+
+    now = Meanwhile(5.0)
+    assert metrics.unfinished == 10.0
+    assert metrics.longest_running == 5.0
+
+
 async def test_a_blocked_loop_is_seen_and_unhealthy_for_a_while(clock: FakeClock) -> None:
     lag, seen = LoopLag(clock), LAG._sum.get()
     task = asyncio.create_task(lag.start())
