@@ -8,11 +8,12 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import urllib3
 import yaml
 
+T = TypeVar("T")
 Object = dict[str, Any]
 Until = Callable[[Callable[[Object], bool]], Object]
 """Waits until an object is as asked, and gives it."""
@@ -46,6 +47,15 @@ PATIENCE = 240
 """Seconds: what a machine that does several things at once may take for something that takes one second."""
 
 TERMINAL = frozenset({"Succeeded", "Failed", "Finished", "Canceled", "Compensated", "Timeout", "Aborted", "Skipped"})
+
+
+def eventually(find: Callable[[], T], what: str, *, every: float = 0.05) -> T:
+    """What `find` gives once that is something; for what comes in its own time and tells nobody. `what` is missed."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
+        time.sleep(every)
+    return found
 
 
 class ApiFailure(Exception):
@@ -191,6 +201,18 @@ class Cluster:
             raise AssertionError(
                 f"{kind} {namespace}/{name} is still there after {timeout} s: {self.find(kind, namespace, name)}"
             )
+
+    def wait_event(self, namespace: str, reason: str, *, about: str = "") -> Object:
+        """The Event with a reason, of the object of a name if one is given. Events come after what they tell of."""
+
+        def told() -> Object | None:
+            events = self.list("Event", namespace)
+            named = [each for each in events if not about or each["involvedObject"]["name"] == about]
+            return next((each for each in named if each["reason"] == reason), None)
+
+        found = eventually(told, f"an Event {reason}", every=0.1)
+        assert found is not None
+        return found
 
     def wait_run(self, namespace: str, name: str, *, timeout: float = PATIENCE) -> Object:
         """Waits for the end of a StoryRun."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 
-from tests.behaviour.cluster import PATIENCE
+from tests.behaviour.cluster import eventually
 from tests.behaviour.worlds import World
 
 SYSTEM, NAME = "bobrapet-system", "bobrapet-operator-config"
@@ -28,7 +27,4 @@ def configure(world: World, data: Mapping[str, str | None]) -> None:
         cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}})
     cluster.merge("ConfigMap", SYSTEM, NAME, {"data": {**data, MARK: mark}})
     operator, *_ = world.logs
-    deadline = time.monotonic() + PATIENCE
-    while mark not in operator.read_text(errors="replace"):
-        assert time.monotonic() < deadline, "the operator did not read its ConfigMap"
-        time.sleep(0.05)
+    eventually(lambda: mark in operator.read_text(errors="replace"), "the operator reads its ConfigMap")

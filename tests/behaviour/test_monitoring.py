@@ -25,7 +25,7 @@ from bobrapet.runtime.envtest import PortLease
 from bobrapet.runtime.metrics import REGISTRY
 from tests.behaviour import rights, worlds
 from tests.behaviour.builders import engram, step, story, storyrun, template
-from tests.behaviour.cluster import PATIENCE, Cluster
+from tests.behaviour.cluster import PATIENCE, Cluster, eventually
 from tests.unit.manifests.rendered import ROOT, tool
 
 RULES = ROOT / "manifests/chart/bobrapet/files/monitoring/rules.yaml"
@@ -127,11 +127,12 @@ def _with_an_open_run(cluster: Cluster, folder: Path, url: str) -> str:
     steps = (step(name, "counted", with_=with_) for name in ("a", "b"))
     cluster.apply(engram("counted", "m"), story("open", "m", *steps, policy={"concurrency": 1}))
     cluster.apply(storyrun("open", "m", "open"))
-    deadline = time.monotonic() + PATIENCE
-    while "bobrapet_storyrun_queue_depth{" not in (text := _read(url)):
-        assert time.monotonic() < deadline, "no step waits for a slot"
-        time.sleep(0.1)
-    return text
+
+    def page() -> str:
+        text = _read(url)
+        return text if "bobrapet_storyrun_queue_depth{" in text else ""
+
+    return eventually(page, "a step waits for a slot", every=0.1)
 
 
 def promtool(*arguments: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.behaviour.builders import step, story
-from tests.behaviour.cluster import PATIENCE, ApiFailure
+from tests.behaviour.cluster import ApiFailure
 from tests.behaviour.worlds import World
 
 
@@ -85,10 +84,8 @@ def test_a_sick_container_is_started_again_and_the_reason_is_an_event(world: Wor
         lambda obj: any(entry["restartCount"] for entry in (obj.get("status") or {}).get("containerStatuses") or ()),
     )
 
-    deadline = time.monotonic() + PATIENCE  # Events are sent in the node's own time
-    while missing := {"Unhealthy", "Killing"} - {event["reason"] for event in world.cluster.list("Event", namespace)}:
-        assert time.monotonic() < deadline, missing
-        time.sleep(0.1)
+    for reason in ("Unhealthy", "Killing"):
+        assert world.cluster.wait_event(namespace, reason)
     world.cluster.delete("Pod", namespace, "p", gracePeriodSeconds=0)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import yaml
 
 from bobrapet.runtime.envtest import PortLease
 from tests.behaviour.builders import engram, step, story, storyrun, template
-from tests.behaviour.cluster import PATIENCE, Cluster
+from tests.behaviour.cluster import Cluster, eventually
 from tests.behaviour.worlds import IMAGES, bobrapet, dev
 
 
@@ -38,7 +37,7 @@ def test_a_killed_dev_finishes_its_run_after_a_restart_and_repeats_no_recorded_s
                 ),
                 storyrun("r", "default", "s"),
             )
-            wait_for_text(begun)
+            eventually(lambda: begun.exists() and begun.read_text(), "the second step begins")
             assert cluster.get("StepRun", "default", "r-b")["status"]["phase"] == "Running"
             before = yaml.safe_load(kubeconfig.read_text())
             process.send_signal(signal.SIGKILL)
@@ -50,14 +49,6 @@ def test_a_killed_dev_finishes_its_run_after_a_restart_and_repeats_no_recorded_s
             run = cluster.wait_run("default", "r")
     assert run["status"]["phase"] == "Succeeded", run["status"]
     assert calls.read_text().split() == ["r-a", "r-c"]
-
-
-def wait_for_text(path: Path) -> None:
-    """Until somebody has written into the file."""
-    deadline = time.monotonic() + PATIENCE
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline, f"nobody wrote {path}"
-        time.sleep(0.05)
 
 
 def test_a_port_that_was_taken_meanwhile_ends_the_start_with_2(tmp_path: Path) -> None:

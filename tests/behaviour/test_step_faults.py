@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import PATIENCE, Object
+from tests.behaviour.cluster import Object, eventually
 from tests.behaviour.worlds import World
 
 RETRY = {"retry": {"maxRetries": 2, "delay": "50ms", "backoff": "constant"}}
@@ -33,12 +32,7 @@ def start(world: World, namespace: str, component: Callable[..., str], calls: Pa
 
 def first_process(calls: Path) -> int:
     """The process id of the component, once it has left it; that its step is Running was written before."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if calls.exists() and (lines := calls.read_text().split()):
-            return int(lines[0])
-        time.sleep(0.02)
-    raise AssertionError("the component never started")
+    return int(eventually(lambda: calls.read_text().split() if calls.exists() else [], "the component starts")[0])
 
 
 def ended(world: World, namespace: str) -> Object:
@@ -98,7 +92,7 @@ def test_a_job_that_is_deleted_by_hand_is_made_again_and_told(
     assert done["status"]["phase"] == "Succeeded", done["status"]
     assert done["status"].get("retries", 0) == 0, "a lost Job is no failure of the component"
     assert done["metadata"]["annotations"]["runs.bubustack.io/restart-count"] == "1"
-    assert wait_event(world, namespace, "JobRestarted")
+    assert world.cluster.wait_event(namespace, "JobRestarted")
 
 
 def test_an_api_server_that_restarts_in_the_middle_loses_and_repeats_nothing(
@@ -144,7 +138,7 @@ def test_a_failure_that_was_reported_stands_although_the_process_exits_with_0(
 def test_a_silent_success_is_told_in_an_event(world: World, namespace: str) -> None:
     world.cluster.apply(story("s", namespace, step("a", "silent")), storyrun("r", namespace, "s"))
     world.cluster.wait_run(namespace, "r")
-    assert wait_event(world, namespace, "JobStatusPatched")
+    assert world.cluster.wait_event(namespace, "JobStatusPatched")
     for label in ("storyrun=r", "steprun=r-a", "step=a", "engram=silent"):
         found = world.cluster.list("Event", namespace, f"?labelSelector=bubustack.io/{label.replace('=', '%3D')}")
         assert "JobStatusPatched" in [event["reason"] for event in found], label
@@ -200,14 +194,3 @@ def test_signals_emitted_at_once_are_all_there_with_numbers_of_their_own(
     assert done["phase"] == "Succeeded", done
     assert sorted(event["seq"] for event in done["signalEvents"]) == list(range(1, 13))
     assert sorted(event["key"] for event in done["signalEvents"]) == sorted("abcd" * 3)
-
-
-def wait_event(world: World, namespace: str, reason: str) -> Object:
-    """Events are sent in the operator's own time."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for event in world.cluster.list("Event", namespace):
-            if event["reason"] == reason:
-                return event
-        time.sleep(0.1)
-    raise AssertionError(f"no event {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import PATIENCE, Object
+from tests.behaviour.cluster import Object, eventually
 from tests.behaviour.worlds import World
 
 ONCE_MORE = {"maxRetries": 1, "delay": "50ms", "backoff": "constant"}
@@ -211,10 +210,9 @@ def test_a_job_that_is_deleted_again_and_again_fails_the_step_in_the_end(
 
 def wait_process(world: World, namespace: str, *, but: set[str] = frozenset()) -> Object:  # type: ignore[assignment]
     """A pod of step `a` whose process has begun, another than those in `but`."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for pod in world.cluster.list("Pod", namespace):
-            if pod["metadata"]["name"] not in but and pod.get("status", {}).get("phase") == "Running":
-                return pod
-        time.sleep(0.05)
-    raise AssertionError("no process began")
+
+    def running() -> list[Object]:
+        pods = [pod for pod in world.cluster.list("Pod", namespace) if pod["metadata"]["name"] not in but]
+        return [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
+
+    return eventually(running, "a process begins")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from bobrapet.api.timestamps import parse_time
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import PATIENCE, Object
+from tests.behaviour.cluster import Object
 from tests.behaviour.worlds import World
 
 
@@ -80,11 +79,7 @@ def test_an_account_of_somebody_else_is_never_used(world: World, namespace: str)
     foreign = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
     world.cluster.create(foreign)
     world.cluster.apply(story("s", namespace, step("a", "silent")), storyrun("r", namespace, "s"))
-    deadline = time.monotonic() + PATIENCE
-    while not (told := [e for e in world.cluster.list("Event", namespace) if e["reason"] == "IdentityRefused"]):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert name in str(told[0])
+    assert name in str(world.cluster.wait_event(namespace, "IdentityRefused"))
     assert "ownerReferences" not in world.cluster.get("ServiceAccount", namespace, name)["metadata"]
     assert world.cluster.list("Job", namespace) == []
     world.cluster.delete("ServiceAccount", namespace, name)

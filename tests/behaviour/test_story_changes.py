@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tests.behaviour.builders import step, story, storyrun
-from tests.behaviour.cluster import PATIENCE, Cluster, Object
+from tests.behaviour.cluster import Cluster, Object
 from tests.behaviour.worlds import World
 
 
@@ -28,17 +27,6 @@ def ready(run: Object) -> dict[str, Any]:
     return found[0] if found else {"reason": "", "message": ""}
 
 
-def event(cluster: Cluster, namespace: str, reason: str) -> str:
-    """The message of an Event about the run, which comes in the operator's own time."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for found in cluster.list("Event", namespace):
-            if found["reason"] == reason and found["involvedObject"]["name"] == "r":
-                return str(found["message"])
-        time.sleep(0.1)
-    raise AssertionError(f"no Event {reason}")
-
-
 def test_steps_that_have_not_begun_follow_a_story_that_is_edited_and_the_run_says_so(
     world: World, namespace: str
 ) -> None:
@@ -52,7 +40,7 @@ def test_steps_that_have_not_begun_follow_a_story_that_is_edited_and_the_run_say
     assert run["status"]["phase"] == "Succeeded"
     assert cluster.get("StepRun", namespace, "r-b")["status"]["output"]["v"] == "new"
     told = "the Story was edited while the run went on (generation 1 is now 2); steps that have not begun follow"
-    assert event(cluster, namespace, "StoryChanged").startswith(told)
+    assert cluster.wait_event(namespace, "StoryChanged", about="r")["message"].startswith(told)
 
 
 def test_a_run_waits_for_a_story_that_is_deleted_says_so_and_goes_on_when_it_comes_again(

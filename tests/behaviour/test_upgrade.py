@@ -20,7 +20,7 @@ import pytest
 
 from tests.behaviour import rights, worlds
 from tests.behaviour.builders import engram, step, story, storyrun, template
-from tests.behaviour.cluster import PATIENCE, Cluster
+from tests.behaviour.cluster import Cluster, eventually
 
 RUNS = 100
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{rights.NAMESPACE}/leases/d3a8b358.bubustack.io"
@@ -61,11 +61,10 @@ def holder(cluster: Cluster) -> str:
 
 
 def until_held(cluster: Cluster, otherwise_than: str) -> str:
-    deadline = time.monotonic() + PATIENCE
-    while (found := holder(cluster)) in ("", otherwise_than):
-        assert time.monotonic() < deadline, "nobody leads"
-        time.sleep(0.02)
-    return found
+    def other() -> str:
+        return found if (found := holder(cluster)) != otherwise_than else ""
+
+    return eventually(other, "somebody leads", every=0.02)
 
 
 @pytest.mark.soak
@@ -96,7 +95,8 @@ def test_a_hundred_running_stories_survive_the_change_to_this_version(tmp_path: 
                     cluster.wait_run("default", "r0")
                     new = start(account, tmp_path / "new.log", worlds.ROOT / "src")
                     # As in a rolling update: the old one is asked to go when the new one is there.
-                    until_said(tmp_path / "new.log", "attempting to acquire leader lease")
+                    said = "attempting to acquire leader lease"
+                    eventually(lambda: said in (tmp_path / "new.log").read_text(), "the new one wants to lead")
                     asked = time.monotonic()
                     old.send_signal(signal.SIGTERM)
                     assert old.wait(30) == 0
@@ -114,10 +114,3 @@ def test_a_hundred_running_stories_survive_the_change_to_this_version(tmp_path: 
     assert len(ran) == RUNS * len(names), "a step was lost"
     assert set(ran.values()) == {1}, "a step ran twice"
     print(f"stopped {stopped:.2f} s after SIGTERM, the next one led after {taken:.2f} s")
-
-
-def until_said(log: Path, words: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while words not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)

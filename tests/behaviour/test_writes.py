@@ -49,17 +49,12 @@ def noted_writes(world: World, namespace: str, run: str, *, at_least: int) -> Co
 
 def events_of_the_operator(world: World, namespace: str, run: str, last: str) -> list[str]:
     """Reasons of the Events about a run and its steps, once the one with the reason `last` has come."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = [
-            event["reason"]
-            for event in world.cluster.list("Event", namespace)
-            if event["involvedObject"]["name"].startswith(run) and event["reportingComponent"] != "job-controller"
-        ]
-        if last in found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"no Event {last} of {run}: {found}")
+    world.cluster.wait_event(namespace, last, about=run)
+    return [
+        event["reason"]
+        for event in world.cluster.list("Event", namespace)
+        if event["involvedObject"]["name"].startswith(run) and event["reportingComponent"] != "job-controller"
+    ]
 
 
 @pytest.mark.parametrize("world", ["envtest"], indirect=True)
