@@ -138,7 +138,7 @@ async def _control_plane(request: ExplainRequest) -> AsyncIterator[tuple[Reader,
         async with _served(str(folder / "kubeconfig")) as reader:
             yield reader, ""
         return
-    note = "" if process else f"nobody serves {folder}: the run goes on when `bobrapet dev --data-dir {folder}` does"
+    note = "" if process else f"nobody serves {folder}: nothing goes on until `bobrapet dev --data-dir {folder}` does"
     yield Indexed(Stored(store.read(objects))), note
 
 
